@@ -1,0 +1,1 @@
+../../src/vibraloom/__init__.py

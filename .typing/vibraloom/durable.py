@@ -1,0 +1,1 @@
+../../src/vibraloom/durable.py
