@@ -1,0 +1,24 @@
+"""Spectra from series: pure numerics on arrays, no engine, no file."""
+
+from __future__ import annotations
+
+from vibraloom.spectra import harmonic
+from vibraloom.spectra.correlation import autocorrelation
+from vibraloom.spectra.infrared import infrared, infrared_from_current
+from vibraloom.spectra.raman import raman
+from vibraloom.spectra.slab import slab_response
+from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
+from vibraloom.spectra.vdos import vdos
+
+__all__ = [
+    "Conventions",
+    "Spectrum",
+    "Verdict",
+    "autocorrelation",
+    "harmonic",
+    "infrared",
+    "infrared_from_current",
+    "raman",
+    "slab_response",
+    "vdos",
+]

@@ -1,0 +1,212 @@
+"""From trajectories and responses to spectra: ``python -m vibraloom.calculators.correlation.job job.json``.
+
+Reads ``trajectory-RR.h5`` and ``response-RR.npz`` of every replica, writes one ``spectrum-<label>.json`` per spectrum.
+Keys: ``kind`` (molecule, interface), ``requests`` ([{"quantity", "by"}]), ``temperature`` (K), ``integration_timestep`` (fs),
+``axis_end`` (cm⁻¹), ``laser_wavelength`` (nm), ``molecules`` (molecule of each atom, -1: slab), and for interfaces ``layers``
+(edges Å, names, width Å) and ``area`` (Å²), for molecules ``reference_positions`` (Å, Eckart frame).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.calculators.charges.elements import SYMBOLS
+from vibraloom.calculators.job import Progress, required, run_job
+from vibraloom.errors import InputError
+from vibraloom.files.tables import write_json
+from vibraloom.files.trajectory import Trajectory, read_trajectory
+from vibraloom.spectra import infrared, raman, slab_response, vdos
+from vibraloom.spectra.corrections import verlet_wavenumber
+from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
+from vibraloom.spectra.molecular_frame import eckart_rotation, rotate_dipole, rotate_polarizability
+from vibraloom.spectra.spectrum import Spectrum
+from vibraloom.structures.layers import layer_weights
+from vibraloom.structures.molecules import molecule_centres
+
+BOUNDARY = "fixed D along z (slab-corrected electrostatics), fixed E in the plane"
+VERLET_SAMPLE = 3400.0
+"""Wavenumber (cm⁻¹) at which the shift by the integration time step is reported."""
+
+
+@dataclass
+class Replica:
+    """One trajectory and its response, aligned by step."""
+
+    trajectory: Trajectory
+    response: dict[str, NDArray[Any]]
+
+
+def read_replicas(folder: Path) -> list[Replica]:
+    """Every replica in ``folder``, response frames matched to trajectory frames by step number.
+
+    Raises:
+        InputError: no trajectory, a response is missing, or the steps do not agree.
+    """
+    replicas = []
+    for path in sorted(folder.glob("trajectory-*.h5")):
+        trajectory = read_trajectory(path)
+        response_path = folder / f"response-{path.stem.split('-')[1]}.npz"
+        if not response_path.is_file():
+            raise InputError(f"{response_path.name}: no such file beside {path.name}; run the response first")
+        with np.load(response_path, allow_pickle=False) as arrays:
+            response = {name: arrays[name] for name in arrays.files}
+        if not np.array_equal(response["step"], trajectory.step):
+            raise InputError(f"{response_path.name}: its steps are not those of {path.name}; run the response again")
+        replicas.append(Replica(trajectory, response))
+    if not replicas:
+        raise InputError("trajectory-*.h5: no such file in the job's folder; run the dynamics first")
+    return replicas
+
+
+def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
+    """Spectra of a free molecule, in the laboratory frame and (``…_eckart``) in the Eckart frame."""
+    interval = replicas[0].trajectory.frame_interval
+    # frames of one NVE replica share its energy: only replicas are independent
+    options: dict[str, Any] = {"temperature": job["temperature"], "blocks": len(replicas) if len(replicas) > 1 else None}
+    reference = np.asarray(required(job, "reference_positions"), dtype=np.float64)
+    rotations = [
+        eckart_rotation(entry.trajectory.positions, entry.trajectory.masses, reference) for entry in replicas
+    ]
+    groups = species_groups(replicas[0].trajectory.numbers)
+    found: dict[str, Spectrum] = {}
+    for request in job["requests"]:
+        if request["quantity"] == "ir":
+            dipoles = [entry.response["dipole"] for entry in replicas]
+            turned = [rotate_dipole(dipole, turn) for dipole, turn in zip(dipoles, rotations, strict=True)]
+            found["ir"] = infrared(dipoles, interval, **options)
+            found["ir_eckart"] = in_eckart_frame(infrared(turned, interval, **options))
+        elif request["quantity"] == "raman":
+            tensors = [entry.response["polarizability"] for entry in replicas]
+            turned = [rotate_polarizability(tensor, turn) for tensor, turn in zip(tensors, rotations, strict=True)]
+            laser = job["laser_wavelength"]
+            for name, spectrum in raman(tensors, interval, laser_wavelength=laser, **options).items():
+                found[f"raman_{name}"] = spectrum
+            fixed = raman(turned, interval, laser_wavelength=laser, **options)
+            found["raman_anisotropic_eckart"] = in_eckart_frame(fixed["anisotropic"])
+        else:
+            velocities = [entry.trajectory.velocities for entry in replicas]
+            masses = replicas[0].trajectory.masses
+            chosen = groups if "species" in request["by"] else None
+            found["vdos"] = vdos(velocities, masses, interval, groups=chosen, **options)
+            turned = [internal_velocities(entry, turn, interval) for entry, turn in zip(replicas, rotations, strict=True)]
+            whole = vdos(turned, masses, interval, groups=chosen, **options)
+            found["vdos_eckart"] = in_eckart_frame(undifferenced(whole, interval))
+    return found
+
+
+def internal_velocities(replica: Replica, rotations: NDArray[Any], interval: float) -> NDArray[np.float64]:
+    """Velocities relative to the Eckart frame: forward differences of the turned, centred positions, (F - 1, A, 3) in Å/fs."""
+    trajectory = replica.trajectory
+    masses = trajectory.masses
+    positions = trajectory.positions.astype(np.float64)
+    centred = positions - np.einsum("a,fai->fi", masses / masses.sum(), positions)[:, None, :]
+    turned = np.einsum("fij,faj->fai", rotations, centred)
+    return np.diff(turned, axis=0) / interval
+
+
+def undifferenced(spectrum: Spectrum, interval: float) -> Spectrum:
+    """The VDOS of forward-differenced positions with the difference's attenuation divided out."""
+    gain = 1 / difference_attenuation(spectrum.wavenumber, interval)
+    return replace(
+        spectrum,
+        intensity=spectrum.intensity * gain,
+        standard_error=None if spectrum.standard_error is None else spectrum.standard_error * gain,
+        parts={name: values * gain for name, values in spectrum.parts.items()},
+        conventions=replace(spectrum.conventions, derivative=DIFFERENCE),
+    )
+
+
+def in_eckart_frame(spectrum: Spectrum) -> Spectrum:
+    """The spectrum named and stamped as taken in the Eckart frame."""
+    conventions = spectrum.conventions
+    note = "Eckart frame: band positions without rotation; absolute intensities belong to the laboratory frame"
+    return replace(
+        spectrum,
+        quantity=f"{spectrum.quantity}_eckart",
+        conventions=replace(conventions, notes=(*conventions.notes, note)),
+    )
+
+
+def species_groups(numbers: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Atoms of each species, ``species/O`` and so on."""
+    return {f"species/{SYMBOLS[number]}": np.flatnonzero(numbers == number) for number in np.unique(numbers)}
+
+
+def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
+    """VDOS of the liquid and response of the slab, by species and by layer."""
+    trajectory = replicas[0].trajectory
+    interval = trajectory.frame_interval
+    member = np.asarray(job["molecules"])
+    liquid = np.flatnonzero(member >= 0)
+    found: dict[str, Spectrum] = {}
+    for request in job["requests"]:
+        by = request["by"]
+        if request["quantity"] == "ir":
+            currents = [entry.response["current"] for entry in replicas]
+            resolved = by or ["layer", "species"]
+            labels = [name for name in replicas[0].response if name.startswith(tuple(f"part:{kind}/" for kind in resolved))]
+            parts = {
+                label.removeprefix("part:"): [entry.response[label] for entry in replicas]
+                for label in labels
+                if any(np.any(entry.response[label]) for entry in replicas)
+            }
+            pair = slab_response(
+                currents,
+                interval,
+                temperature=job["temperature"],
+                area=required(job, "area"),
+                boundary=BOUNDARY,
+                source="current",
+                parts=parts,
+            )
+            found |= {f"ir_{direction}": spectrum for direction, spectrum in pair.items()}
+        else:
+            found["vdos"] = vdos(
+                [entry.trajectory.velocities[:, liquid] for entry in replicas if entry.trajectory.velocities is not None],
+                trajectory.masses[liquid],
+                interval,
+                temperature=job["temperature"],
+                groups=species_groups(trajectory.numbers[liquid]) if "species" in by else None,
+                weights=[weights_of(job, entry, liquid) for entry in replicas] if "layer" in by else None,
+            )
+    return found
+
+
+def weights_of(job: dict[str, Any], replica: Replica, liquid: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: ``layer/contact`` → (F, A)."""
+    layers = required(job, "layers")
+    member = np.asarray(job["molecules"])[liquid]
+    trajectory = replica.trajectory
+    centres = molecule_centres(trajectory.positions[:, liquid], trajectory.masses[liquid], member)[..., 2]
+    weights = layer_weights(centres, layers["edges"], layers["names"], layers["width"])
+    return {f"layer/{name}": values[:, member] for name, values in weights.items()}
+
+
+def shortened(spectrum: Spectrum, job: dict[str, Any]) -> Spectrum:
+    """The spectrum up to the axis end, with the shift by the integration time step on record."""
+    timestep = job["integration_timestep"]
+    extra = {
+        **spectrum.conventions.extra,
+        "integration_timestep": timestep,
+        "verlet_shift_at_3400": float(verlet_wavenumber(VERLET_SAMPLE, timestep)) - VERLET_SAMPLE,
+    }
+    return replace(spectrum, conventions=replace(spectrum.conventions, extra=extra)).between(0.0, job["axis_end"])
+
+
+def main(job: dict[str, Any], progress: Progress) -> None:
+    """All requested spectra of the replicas in this folder."""
+    replicas = read_replicas(Path())
+    progress(0, 1, "correlating")
+    spectra = molecule_spectra(job, replicas) if job["kind"] == "molecule" else interface_spectra(job, replicas)
+    for label, spectrum in spectra.items():
+        write_json(f"spectrum-{label}.json", shortened(spectrum, job))
+    progress(1, 1, f"{len(spectra)} spectra")
+
+
+if __name__ == "__main__":
+    run_job(main)

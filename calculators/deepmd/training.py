@@ -1,0 +1,274 @@
+"""Train one deepmd-kit model (TensorFlow backend): energy, dipole or polarizability.
+
+Run as ``python -m vibraloom.calculators.deepmd.training job.json``. Keys: target (energy | dipole | polarizability), seed;
+optional steps, dataset (folder with train/ and validation/, else made from labels.npz), validation_fraction (0.1),
+descriptor, fitting, batch_size, learning_rate. A checkpoint model.ckpt in the folder, made with the same input.json,
+is continued. Results: input.json, lcurve.out, model.pb, validation.json, validation.npz.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.calculators.deepmd.dataset import write_dataset
+from vibraloom.calculators.job import Progress, positive, required, run_job, versions, whole_number
+from vibraloom.durable import replacing, write_text
+from vibraloom.errors import ComputationError, InputError, MissingError
+
+TARGETS = ("energy", "dipole", "polarizability")
+STEPS = {"energy": 8000, "dipole": 4000, "polarizability": 4000}
+"""Enough for one small molecule: 0.02 eV/Å in the forces of water with 80 frames."""
+CUTOFF = {"energy": 6.0, "dipole": 4.0, "polarizability": 4.0}
+"""(Å)"""
+DEFAULT_DESCRIPTOR: dict[str, Any] = {"neuron": [8, 16], "axis_neuron": 4}
+DEFAULT_FITTING = [24, 24]
+DEFAULT_RATE = [5e-3, 1e-6]
+
+
+def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) -> dict[str, Any]:
+    """The input.json of ``dp train``.
+
+    Args:
+        job: see the module's text.
+        elements: the type map.
+        counts: atoms of each type, which bound the neighbours of a free molecule.
+
+    Raises:
+        InputError: unknown target or bad numbers.
+    """
+    target = required(job, "target")
+    if target not in TARGETS:
+        raise InputError(f"job.json: target is {target!r}; allowed: {', '.join(TARGETS)}")
+    seed = whole_number(job, "seed", minimum=0)
+    steps = whole_number(job, "steps", STEPS[target])
+    descriptor = {
+        "type": "se_e2_a",
+        "sel": counts,
+        "rcut": CUTOFF[target],
+        "rcut_smth": 0.5,
+        "resnet_dt": False,
+        "seed": seed + 1,
+        **DEFAULT_DESCRIPTOR,
+        **job.get("descriptor", {}),
+    }
+    fitting: dict[str, Any] = {"neuron": job.get("fitting", DEFAULT_FITTING), "resnet_dt": True, "seed": seed + 2}
+    if target == "energy":
+        loss: dict[str, Any] = {
+            "type": "ener",
+            "start_pref_e": 0.02,
+            "limit_pref_e": 1,
+            "start_pref_f": 1000,
+            "limit_pref_f": 10,
+            "start_pref_v": 0,
+            "limit_pref_v": 0,
+        }
+    else:
+        # the response sits on the heavy atoms; hydrogen alone carries it where there is no other atom
+        heavy = [index for index, element in enumerate(elements) if element != "H"]
+        fitting |= {"type": "dipole" if target == "dipole" else "polar", "sel_type": heavy or [0]}
+        if target == "polarizability":
+            fitting["fit_diag"] = False
+        loss = {"type": "tensor", "pref": 1.0, "pref_atomic": 0.0}
+    rate = job.get("learning_rate", DEFAULT_RATE)
+    batch = whole_number(job, "batch_size", 8)
+    dataset = str(job.get("dataset", "dataset"))
+    return {
+        "model": {"type_map": elements, "descriptor": descriptor, "fitting_net": fitting},
+        "learning_rate": {
+            "type": "exp",
+            "start_lr": rate[0],
+            "stop_lr": rate[1],
+            "decay_steps": max(1, min(5000, steps // 80)),
+        },
+        "loss": loss,
+        "training": {
+            "training_data": {"systems": [f"{dataset}/train"], "batch_size": batch},
+            "validation_data": {"systems": [f"{dataset}/validation"], "batch_size": batch},
+            "numb_steps": steps,
+            "seed": seed,
+            "disp_file": "lcurve.out",
+            "disp_freq": max(1, min(200, steps // 10)),
+            "save_freq": max(1, min(2000, steps // 4)),
+            "save_ckpt": "model.ckpt",
+            "max_ckpt_keep": 2,
+        },
+    }
+
+
+def read_learning_curve(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """Columns of lcurve.out by name; a line that is still being written is left out.
+
+    Raises:
+        ComputationError: a value is not a number.
+    """
+    columns: list[str] = []
+    rows: dict[int, list[float]] = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            columns = columns or line.lstrip("# ").split()
+            continue
+        try:
+            values = [float(text) for text in line.split()]
+        except ValueError:
+            continue
+        if columns and len(values) == len(columns):
+            rows[int(values[0])] = values
+            if not np.isfinite(values).all():
+                name = columns[int(np.argmax(~np.isfinite(values)))]
+                raise ComputationError(
+                    f"{path}: {name} is not a number at step {int(values[0])}; lower learning_rate or check the labels"
+                )
+    table = np.array([rows[step] for step in sorted(rows)]).reshape(len(rows), len(columns))
+    return {name: table[:, index] for index, name in enumerate(columns)}
+
+
+def _dp() -> str:
+    beside = Path(sys.executable).parent / "dp"
+    found = str(beside) if beside.is_file() else shutil.which("dp")
+    if not found:
+        raise MissingError("deepmd-kit (the command dp) is not installed; pip install 'vibraloom[deepmd]'")
+    return found
+
+
+def _last_step() -> int | None:
+    """Step of the checkpoint in this folder, or None."""
+    try:
+        line = Path("checkpoint").read_text(encoding="utf-8").splitlines()[0]
+        name = line.split('"')[1]
+        if not Path(f"{Path(name).name}.index").is_file() or not Path("model.ckpt.index").exists():
+            return None
+        return int(name.rsplit("-", 1)[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _run_dp(arguments: list[str], log: Path, progress: Progress | None, steps: int) -> None:
+    """Run ``dp --tf`` with ``arguments``, following lcurve.out."""
+    with log.open("ab") as output:
+        process = subprocess.Popen([_dp(), "--tf", *arguments], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while True:
+                try:
+                    code = process.wait(0.5)
+                    break
+                except subprocess.TimeoutExpired:
+                    pass
+                if progress is not None and Path("lcurve.out").is_file():
+                    done = read_learning_curve("lcurve.out").get("step", np.empty(0))
+                    progress(float(done[-1]) if len(done) else 0.0, steps + 1, "training steps")
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if code != 0:
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if "Error" in line]
+        reason = lines[-1].strip()[:300] if lines else "no reason given"
+        raise ComputationError(f"dp {arguments[0]} ended with code {code}: {reason}; see {log.name}")
+
+
+def _train(settings: dict[str, Any], progress: Progress) -> None:
+    text = json.dumps(settings, indent=2)
+    path = Path("input.json")
+    steps = settings["training"]["numb_steps"]
+    last = _last_step()
+    if last is not None and path.exists() and path.read_text(encoding="utf-8") != text:
+        last = None  # a checkpoint of other settings is no start for these
+    if last is None:
+        for stale in [*Path().glob("model.ckpt*"), *map(Path, ("checkpoint", "lcurve.out", "train.log", "model.pb"))]:
+            stale.unlink(missing_ok=True)
+    write_text(path, text)
+    log = Path("train.log")
+    if last is None or last < steps:
+        resume = ["--restart", "model.ckpt"] if last is not None else []
+        _run_dp(["train", "input.json", "--skip-neighbor-stat", *resume], log, progress, steps)
+    curve = read_learning_curve("lcurve.out")
+    if not len(curve.get("step", ())):
+        raise ComputationError("lcurve.out: empty after training; see train.log")
+    _run_dp(["freeze", "-o", "model.pb"], log, None, steps)
+
+
+def _validate(target: str, dataset: Path) -> dict[str, Any]:
+    """RMSE on the validation frames; arrays of both sides go to validation.npz."""
+    from ase.data import atomic_numbers
+
+    from vibraloom.calculators.ase.engines import open_deepmd
+
+    folder = dataset / "validation"
+    names = (folder / "type_map.raw").read_text(encoding="utf-8").split()
+    kinds = np.loadtxt(folder / "type.raw", dtype=int, ndmin=1)
+    load = {name: np.load(folder / "set.000" / f"{name}.npy", allow_pickle=False) for name in ("coord",)}
+    coordinates = load["coord"]
+    frames, atoms = len(coordinates), len(kinds)
+    numbers = [atomic_numbers[names[kind]] for kind in kinds]
+    cells = None if (folder / "nopbc").exists() else np.load(folder / "set.000" / "box.npy", allow_pickle=False)
+
+    def reference(name: str) -> NDArray[np.float64]:
+        return np.load(folder / "set.000" / f"{name}.npy", allow_pickle=False).reshape(frames, -1)
+
+    pairs: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], str]] = {}
+    if target == "energy":
+        model, types = open_deepmd("model.pb", numbers)
+        energy, forces = model.eval(coordinates, cells, types)[:2]
+        pairs["energy"] = (
+            np.asarray(energy, float).reshape(frames, 1) / atoms,
+            reference("energy") / atoms,
+            "eV/atom",
+        )
+        pairs["forces"] = (np.asarray(forces, float).reshape(frames, -1), reference("force"), "eV/angstrom")
+    else:
+        model, types = open_deepmd("model.pb", numbers, "DeepDipole" if target == "dipole" else "DeepPolar")
+        values = np.asarray(model.eval(coordinates, cells, types, atomic=False), float).reshape(frames, -1)
+        pairs[target] = (values, reference(target), "e*angstrom" if target == "dipole" else "angstrom^3")
+    with replacing("validation.npz") as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **{f"{k}_model": p[0] for k, p in pairs.items()}, **{f"{k}_label": p[1] for k, p in pairs.items()})
+    return {
+        name: {
+            "rmse": float(np.sqrt(np.mean((model_side - label_side) ** 2))),
+            "spread": float(np.sqrt(np.mean((label_side - label_side.mean(axis=0)) ** 2))),
+            "unit": unit,
+        }
+        for name, (model_side, label_side, unit) in pairs.items()
+    }
+
+
+def main(job: dict[str, Any], progress: Progress) -> None:
+    """Train, freeze and validate one model; see the module's text for the keys.
+
+    Raises:
+        InputError: bad keys or labels.
+        MissingError: deepmd-kit is not installed.
+        ComputationError: training failed or gave a value that is no number.
+    """
+    _dp()
+    dataset = Path(str(job.get("dataset", "dataset")))
+    if not (dataset / "validation" / "set.000").is_dir():
+        if "dataset" in job:
+            raise InputError(f"{dataset}: no such dataset (folders train and validation); write it first")
+        seed = whole_number(job, "split_seed", 0, minimum=0)
+        write_dataset("labels.npz", dataset, seed, positive(job, "validation_fraction", 0.1))
+    elements = (dataset / "train" / "type_map.raw").read_text(encoding="utf-8").split()
+    kinds = np.loadtxt(dataset / "train" / "type.raw", dtype=int, ndmin=1)
+    counts = [max(int((kinds == index).sum()), 1) for index in range(len(elements))]
+    settings = training_input(job, elements, counts)
+    _train(settings, progress)
+    errors = _validate(str(job["target"]), dataset)
+    summary = {
+        "target": job["target"],
+        "steps": settings["training"]["numb_steps"],
+        "seed": settings["training"]["seed"],
+        "validation": errors,
+        "versions": versions(("deepmd-kit", "tensorflow-cpu", "tensorflow", "dpdata", "numpy")),
+    }
+    write_text("validation.json", json.dumps(summary, indent=2))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,104 @@
+"""CalcJob of classical dynamics in LAMMPS, and its parser."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common import datastructures
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec, ExitCode
+
+from vibraloom.calculators.ase.calcjob import DynamicsParser
+from vibraloom.calculators.lammps.checkpoints import newest_restart
+from vibraloom.calculators.lammps.convert import INCOMPLETE
+from vibraloom.calculators.lammps.input_writer import Settings, write_input, write_restart_input
+from vibraloom.calculators.script import DONE_FILE, ERROR_FILE, JOB_FILE, ScriptCalculation
+from vibraloom.nodes.trajectory import TrajectoryFile
+
+
+class LammpsCalculation(ScriptCalculation):
+    """One replica: LAMMPS writes its dump, then our converter turns it into an H5MD trajectory beside it."""
+
+    MODULE = "vibraloom.calculators.lammps.convert"
+    PARSER = "vibraloom.lammps"
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.input("converter", valid_type=orm.AbstractCode, help="Python that converts the dump.")
+        spec.input("structure", valid_type=orm.StructureData, help="Structure to start from, Å.")
+        spec.output_namespace("trajectories", valid_type=TrajectoryFile, help="One H5MD trajectory per replica.")
+
+    def prepare_for_submission(self, folder: Folder) -> datastructures.CalcInfo:
+        """Write the LAMMPS input, new or from the last checkpoint of ``previous``."""
+        for name, text in self._input_files().items():
+            folder.create_file_from_filelike(io.BytesIO(text.encode()), name, mode="wb")
+        engine = datastructures.CodeInfo()
+        engine.code_uuid = self.inputs.code.uuid
+        engine.cmdline_params = ["-in", "in.lammps", "-nocite"]
+        engine.stdout_name = self.options.output_filename
+        engine.stderr_name = "job.err"
+        converter = datastructures.CodeInfo()
+        converter.code_uuid = self.inputs.converter.uuid
+        converter.cmdline_params = ["-m", self.MODULE, JOB_FILE]
+        converter.stderr_name = "convert.err"
+        info = datastructures.CalcInfo()
+        info.codes_info = [engine, converter]
+        info.codes_run_mode = datastructures.CodeRunMode.SERIAL
+        info.retrieve_list = [
+            self.options.output_filename,
+            "job.err",
+            "convert.err",
+            DONE_FILE,
+            ERROR_FILE,
+            INCOMPLETE,
+            ("log-*.lammps", ".", 0),
+            ("trajectory-*.h5", ".", 0),
+        ]
+        return info
+
+    def _input_files(self) -> dict[str, str]:
+        parameters = self.inputs.parameters.get_dict()
+        atoms = self.inputs.structure.get_ase()
+        arrays = {
+            "numbers": atoms.numbers,
+            "positions": atoms.positions,
+            "cell": atoms.cell.array if atoms.pbc.any() else None,
+            "pbc": tuple(bool(flag) for flag in atoms.pbc),
+            "molecules": parameters["molecules"],
+            "settings": Settings(**parameters["settings"]),
+        }
+        earlier = self._earlier_folders()
+        newest = newest_restart(earlier)
+        if newest is None:
+            return write_input(**arrays)
+        segment = 1 + max(int(log.stem.removeprefix("log-")) for place in earlier for log in place.glob("log-*.lammps"))
+        files = write_restart_input(**arrays, restart=str(newest[0]), segment=segment)
+        record = json.loads(files[JOB_FILE])
+        record["folders"] = [*(str(place) for place in earlier), "."]
+        return {**files, JOB_FILE: json.dumps(record, indent=1)}
+
+    def _earlier_folders(self) -> list[Path]:
+        """Folders of earlier segments, oldest first; only what lies on this machine can be continued."""
+        if "previous" not in self.inputs or self.inputs.previous.computer.transport_type != "core.local":
+            return []
+        last = Path(self.inputs.previous.get_remote_path())
+        if not (last / JOB_FILE).is_file():
+            return []
+        names = json.loads((last / JOB_FILE).read_text(encoding="utf-8")).get("folders", ["."])
+        return [last if name == "." else Path(name) for name in names]
+
+
+class LammpsParser(DynamicsParser):
+    """Keeps the trajectory; a run that did not reach its last step is interrupted, not failed."""
+
+    def parse(self, **kwargs: Any) -> ExitCode | None:
+        """Turn the retrieved files into outputs or an exit code."""
+        names = self.retrieved.base.repository.list_object_names()
+        if INCOMPLETE in names and ERROR_FILE not in names:
+            return self.exit_codes.ERROR_INTERRUPTED
+        return super().parse(**kwargs)

@@ -1,0 +1,85 @@
+"""Bands of a spectrum: positions between the bins, heights, widths and areas."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.signal
+
+from vibraloom.errors import InputError
+from vibraloom.spectra.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class Band:
+    """A maximum of a spectrum.
+
+    Attributes:
+        position: cm⁻¹.
+        height: in the unit of the spectrum.
+        area: unit times cm⁻¹, between the minima that part it from its neighbours.
+        width: (cm⁻¹) full width at half height; NaN where the band does not fall that far on both sides.
+    """
+
+    position: float
+    height: float
+    area: float
+    width: float
+
+
+def find_bands(spectrum: Spectrum, low: float, high: float, minimum_prominence: float = 0.05) -> list[Band]:
+    """Bands between ``low`` and ``high`` (cm⁻¹), by position.
+
+    Position and height are those of the parabola through the highest bin and its neighbours. A maximum at
+    the edge of the window is no band.
+
+    Args:
+        spectrum: what to search.
+        low, high: cm⁻¹.
+        minimum_prominence: how far a band must rise above its surroundings, relative to the highest value in
+            the window.
+
+    Raises:
+        InputError: a window with fewer than three bins.
+    """
+    part = spectrum.between(low, high)
+    wavenumber, intensity = part.wavenumber, part.intensity
+    if len(wavenumber) < 3:
+        raise InputError(
+            f"window: {low:g} to {high:g} cm^-1 holds {len(wavenumber)} bins; at least 3 are needed"
+        )
+    spacing = float(wavenumber[1] - wavenumber[0])
+    top = float(intensity.max())
+    if top <= 0:
+        return []
+    peaks, _ = scipy.signal.find_peaks(intensity, prominence=minimum_prominence * top)
+    minima = [
+        int(np.argmin(intensity[a : b + 1])) + int(a) for a, b in itertools.pairwise(peaks)
+    ]
+    edges = [0, *minima, len(intensity) - 1]
+    bands = []
+    for number, peak in enumerate(peaks):
+        before, at, after = intensity[peak - 1 : peak + 2]
+        curvature = before - 2 * at + after
+        shift = 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+        height = float(at - 0.25 * (before - after) * shift)
+        left, right = edges[number], edges[number + 1]
+        inside = intensity[left : right + 1]
+        area = float(inside.sum() - (inside[0] + inside[-1]) / 2) * spacing
+        width = (
+            _fall(intensity, peak, right, height / 2) + _fall(intensity, peak, left, height / 2)
+        ) * spacing
+        bands.append(Band(float(wavenumber[peak] + shift * spacing), height, area, float(width)))
+    return bands
+
+
+def _fall(intensity: np.ndarray, peak: int, end: int, level: float) -> float:
+    """Bins from ``peak`` towards ``end`` until the intensity falls to ``level``; NaN if it does not."""
+    step = 1 if end > peak else -1
+    for bin_ in range(peak, end, step):
+        here, there = intensity[bin_], intensity[bin_ + step]
+        if there <= level < here:
+            return abs(bin_ - peak) + float((here - level) / (here - there))
+    return float("nan")

@@ -1,0 +1,69 @@
+"""Named contributions to a moment: checked to sum to the total, so that their spectra do too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.errors import InputError
+from vibraloom.spectra.estimator import as_replicas
+
+Array = NDArray[np.float64]
+
+LARGEST_RESIDUE = 1e-5
+"""Largest rms difference between a moment and the sum of its parts, relative to the rms of the moment."""
+
+
+def decomposition_of(label: str) -> str:
+    """The decomposition of a part: ``layer`` for ``layer/contact``, empty for a name without slash."""
+    return label.rpartition("/")[0]
+
+
+def closed_parts(
+    parts: Mapping[str, Any] | None, totals: Sequence[NDArray[Any]], name: str, *, free_constant: bool = False
+) -> dict[str, list[Array]]:
+    """The series of each part, float64, summing exactly to the total within each decomposition.
+
+    What storage rounds away (up to a relative 1e-5) is shared equally among the parts of a decomposition.
+
+    Args:
+        parts: label -> series like the total, or a list of such, one per replica.
+        totals: (any unit) one Array per replica, with shape (frames, 3).
+        name: what the total is, for messages.
+        free_constant: a constant difference does not matter (only the derivative is used).
+
+    Raises:
+        InputError: parts of another shape, or parts that do not sum to the total.
+    """
+    series: dict[str, list[Array]] = {}
+    for label, values in (parts or {}).items():
+        replicas = as_replicas(values, totals[0].shape[1], f"part {label!r}")
+        if [len(each) for each in replicas] != [len(each) for each in totals]:
+            raise InputError(
+                f"part {label!r}: frames or replicas differ from those of the {name}; give the same"
+            )
+        series[label] = [each.astype(np.float64) for each in replicas]
+    for decomposition in {decomposition_of(label) for label in series}:
+        labels = [label for label in series if decomposition_of(label) == decomposition]
+        for replica, total in enumerate(totals):
+            whole = total.astype(np.float64)
+            residue = whole - np.sum([series[label][replica] for label in labels], axis=0)
+            origin = float(free_constant)
+            size = _rms(whole - origin * whole.mean(axis=0))
+            excess = _rms(residue - origin * residue.mean(axis=0))
+            rounding = 2 * len(labels) * float(np.finfo(np.float32).eps) * float(np.abs(whole).max())
+            if excess > LARGEST_RESIDUE * size + rounding:
+                raise InputError(
+                    f"parts {', '.join(labels)}: their sum differs from the {name} by {excess:.3g}"
+                    f" (rms, the {name} has {size:.3g}); add the missing part"
+                )
+            for label in labels:
+                series[label][replica] = series[label][replica] + residue / len(labels)
+    return series
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

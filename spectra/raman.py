@@ -1,0 +1,271 @@
+"""Raman spectra from a polarizability series: absolute Stokes cross-sections, activities, reduced spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.errors import InputError
+from vibraloom.spectra.corrections import reduced_wavenumber, relative_to_harmonic
+from vibraloom.spectra.estimator import (
+    DIFFERENCE,
+    Estimator,
+    as_replicas,
+    difference_attenuation,
+    differences,
+    positive,
+)
+from vibraloom.spectra.spectrum import Spectrum
+from vibraloom.units import (
+    AMU_ANGSTROM2_PER_FS2_IN_EV,
+    BOLTZMANN_EV_PER_K,
+    PLANCK_C_EV_CM,
+    SPEED_OF_LIGHT_CM_PER_FS,
+)
+
+Array = NDArray[np.float64]
+Series = NDArray[Any] | Sequence[NDArray[Any]]
+
+LARGEST_ANTISYMMETRY = 0.01
+"""Largest antisymmetric part of a tensor, relative to the largest element of the series."""
+
+UNITS = {
+    "stokes": "1e-30 cm^2/sr/cm^-1",
+    "activity": "angstrom^4/amu/cm^-1",
+    "reduced": "angstrom^6/cm^-1",
+}
+"""Unit of each form."""
+
+_ACTIVITY = (
+    "2c/kT FT<.>, per harmonic mode of area a'^2 (isotropic), 4/45 g'^2 (anisotropic),"
+    " a'^2+4/45 g'^2 (VV), g'^2/15 (VH)"
+)
+_FORMS = {
+    "activity": f"activity: {_ACTIVITY}, 45a'^2+7g'^2 (unpolarized = 45 (VV+VH))",
+    "reduced": f"Bose-reduced (1-e^-x) I = h/(8 pi^2 c nu) times the activity [{_ACTIVITY}];"
+    " unpolarized = VV+VH",
+    "stokes": "differential cross-section (2 pi)^4 L h/(8 pi^2 c nu (1-e^-x)) times the activity"
+    f" [{_ACTIVITY}]; unpolarized = VV+VH; L = {{laser}}",
+}
+
+
+def raman(
+    polarizability: Series,
+    timestep: float,
+    *,
+    temperature: float,
+    components: str | None = None,
+    laser_wavelength: float = 532.0,
+    form: str = "stokes",
+    detector: str = "energy",
+    correlation_time: float | None = None,
+    window: str = "hann",
+    quantum_correction: str = "harmonic",
+    blocks: int | None = None,
+    normalization: str = "unbiased",
+) -> dict[str, Spectrum]:
+    """Raman spectra from a polarizability series, averaged over orientations.
+
+    With a = Tr(alpha)/3 and b = alpha - a 1: isotropic FT<adot adot>, anisotropic (2/15) FT<Tr bdot bdot>,
+    VV = isotropic + anisotropic, VH = 3/4 anisotropic. Derivatives are forward differences, their
+    attenuation divided out. Cross-section by Placzek (D. A. Long, The Raman Effect (2002)): for a fundamental
+    (2 pi)^4 (nu_L - nu)^4 h / (8 pi^2 c nu (1 - e^-x)) (a'^2 + 4/45 g'^2 ...), per steradian.
+
+    Args:
+        polarizability: (Å³) Array with shape (F, 3, 3), or (F, 6) or (F, 9) with ``components``; or a list of
+            independent ones. Of the whole cell or molecule.
+        timestep: (fs) time between frames.
+        temperature: K.
+        components: order of the columns of a flat series, e.g. ``xx,yy,zz,xy,yz,zx``.
+        laser_wavelength: nm.
+        form: ``stokes`` (cross-section per cell or molecule), ``activity`` (band areas in Å⁴/amu, as a
+            quantum chemistry program prints) or ``reduced``. In ``stokes`` and ``reduced`` the bin at 0,
+            where they diverge, is set to 0.
+        detector: ``energy``: (nu_L - nu)^4; ``counts``: nu_L (nu_L - nu)^3, for detectors that count photons.
+        correlation_time, window, quantum_correction, blocks, normalization: as in
+            :func:`vibraloom.spectra.infrared.infrared`.
+
+    Returns:
+        ``isotropic``, ``anisotropic``, ``vv``, ``vh``, ``unpolarized``.
+
+    Raises:
+        InputError: wrong shape or column order, NaN, an asymmetric tensor, a correlation longer than the run.
+    """
+    temperature = positive(temperature, "temperature", "K")
+    interval = positive(timestep, "timestep", "fs")
+    laser_wavelength = positive(laser_wavelength, "laser_wavelength", "nm")
+    if form not in UNITS:
+        raise InputError(f"form: {form!r}; allowed: {', '.join(UNITS)}")
+    if detector not in ("energy", "counts"):
+        raise InputError(f"detector: {detector!r}; allowed: energy, counts")
+    derivatives = [differences(each, interval) for each in symmetric_tensors(polarizability, components)]
+    estimator = Estimator.plan(
+        [len(each) for each in derivatives],
+        interval,
+        correlation_time=correlation_time,
+        window=window,
+        normalization=normalization,
+        blocks=blocks,
+    )
+    products = []
+    for replica, each in enumerate(derivatives):
+        mean, deviator = _invariants(each)
+        products.append(
+            np.stack(
+                [
+                    estimator.products(replica, estimator.transforms(mean)),
+                    estimator.products(replica, estimator.transforms(deviator)),
+                ],
+                axis=1,
+            )
+        )
+    pooled, each_block = estimator.densities(products)
+    wavenumber = estimator.wavenumber
+    factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
+    factor = factor / difference_attenuation(wavenumber, interval)
+    factor = factor * relative_to_harmonic(quantum_correction, wavenumber, temperature)
+    if form == "stokes":
+        factor = factor * stokes_factor(wavenumber, temperature, laser_wavelength, detector)
+    elif form == "reduced":
+        factor = factor * _squared_amplitude(wavenumber)
+    unpolarized = (45.0, 45 * 1.75) if form == "activity" else (1.0, 1.75)
+    weights = {
+        "isotropic": (1.0, 0.0),
+        "anisotropic": (0.0, 1.0),
+        "vv": (1.0, 1.0),
+        "vh": (0.0, 0.75),
+        "unpolarized": unpolarized,
+    }
+    power = "(nu_L-nu)^4" if detector == "energy" else "nu_L (nu_L-nu)^3 (photon counts)"
+    notes = [] if form == "activity" else ["the bin at zero wavenumber is set to 0"]
+    result = {}
+    for name, (isotropic, anisotropic) in weights.items():
+        mix = np.array([isotropic, anisotropic * 2 / 15])
+        intensity = (mix @ pooled) * factor
+        error, verdict = estimator.judge(intensity, np.einsum("i,bik->bk", mix, each_block) * factor)
+        result[name] = Spectrum(
+            quantity=f"raman_{name}",
+            wavenumber=wavenumber,
+            intensity=intensity,
+            unit=UNITS[form],
+            conventions=estimator.conventions(
+                intensity,
+                derivative=DIFFERENCE,
+                quantum=quantum_correction,
+                notes=notes,
+                frames=min(estimator.frames) + 1,
+                temperature=temperature,
+                laser_wavelength=laser_wavelength if form == "stokes" else None,
+                form=_FORMS[form].format(laser=power),
+                extra={"detector": detector} if form == "stokes" else {},
+            ),
+            standard_error=error,
+            verdict=verdict,
+        )
+    return result
+
+
+def stokes_factor(
+    wavenumber: Array, temperature: float, laser_wavelength: float, detector: str = "energy"
+) -> Array:
+    """Differential Stokes cross-section of a fundamental over its activity a'^2 + ..., by Placzek.
+
+    (2 pi)^4 L h / (8 pi^2 c nu (1 - e^-x)) with L = (nu_L - nu)^4, or nu_L (nu_L - nu)^3 for photon counts.
+
+    Args:
+        wavenumber: (cm⁻¹) Array with shape (B,).
+        temperature: K.
+        laser_wavelength: nm.
+        detector: ``energy`` or ``counts``.
+
+    Returns:
+        (1e-30 cm²/sr per Å⁴/amu) Array with shape (B,); 0 at zero and from the laser's wavenumber on.
+    """
+    laser = 1e7 / laser_wavelength
+    scattered = np.maximum(laser - wavenumber, 0.0)
+    power = scattered**4 if detector == "energy" else laser * scattered**3
+    occupied = -np.expm1(-reduced_wavenumber(wavenumber, temperature))  # 1 - e^-x
+    amplitude = _squared_amplitude(wavenumber)
+    result = np.zeros_like(amplitude)
+    # amu Å² (Å⁴/amu) = Å⁶ = 1e-48 cm⁶
+    result[occupied > 0] = (
+        (2 * np.pi) ** 4 * (power * amplitude)[occupied > 0] / occupied[occupied > 0] * 1e-48 / 1e-30
+    )
+    return result
+
+
+def symmetric_tensors(polarizability: Series, components: str | None) -> list[Array]:
+    """Series of tensors as (F, 6) in the order xx yy zz xy yz zx, float64, one per replica.
+
+    Raises:
+        InputError: wrong shape, unknown or missing column order, NaN, or an antisymmetric part above 1 %.
+    """
+    if components is None:
+        shape = np.shape(polarizability[0] if isinstance(polarizability, (list, tuple)) else polarizability)
+        if len(shape) < 3:
+            raise InputError(
+                f"polarizability: shape {shape} without an order of columns;"
+                " give components, e.g. xx,yy,zz,xy,yz,zx"
+            )
+        tensors = as_replicas(polarizability, None, "polarizability")
+    else:
+        names = [name.strip() for name in components.lower().split(",")]
+        pairs = ["".join(sorted(name)) for name in names]
+        full = {first + second for first in "xyz" for second in "xyz"}
+        if (
+            set(names) - full
+            or len(set(pairs)) != 6
+            or len(names) not in (6, 9)
+            or len(set(names)) != len(names)
+        ):
+            raise InputError(
+                f"components: {components!r}; allowed: six or nine names, each tensor element"
+                " once, e.g. xx,yy,zz,xy,yz,zx"
+            )
+        tensors = []
+        for each in as_replicas(polarizability, len(names), "polarizability"):
+            tensor = np.empty((len(each), 3, 3))
+            for column, name in enumerate(names):
+                row, other = ("xyz".index(axis) for axis in name)
+                tensor[:, row, other] = each[:, column]
+                if len(names) == 6:
+                    tensor[:, other, row] = each[:, column]
+            tensors.append(tensor)
+    result = []
+    for each in tensors:
+        if each.shape[1:] != (3, 3):
+            raise InputError(f"polarizability: shape {each.shape}; it must be (frames, 3, 3)")
+        values = each.astype(np.float64)
+        skew = np.abs(values - values.transpose(0, 2, 1)).max(axis=(1, 2)) / 2
+        if skew.max() > LARGEST_ANTISYMMETRY * np.abs(values).max():
+            frame = int(np.argmax(skew))
+            raise InputError(
+                f"polarizability: frame {frame} has an antisymmetric part of {skew[frame]:.3g} angstrom^3,"
+                f" above {100 * LARGEST_ANTISYMMETRY:.0f} %; check the order of components or"
+                " the response calculation"
+            )
+        values = (values + values.transpose(0, 2, 1)) / 2
+        result.append(values[:, [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]])
+    return result
+
+
+def _invariants(tensors: Array) -> tuple[Array, Array]:
+    """Mean (F, 1) and deviator (F, 6) of tensors xx yy zz xy yz zx; the deviator's dot product is Tr(b b)."""
+    mean = tensors[:, :3].mean(axis=1, keepdims=True)
+    deviator = tensors.copy()
+    deviator[:, :3] -= mean
+    deviator[:, 3:] *= np.sqrt(2)  # each off-diagonal element stands twice in the trace
+    return mean, deviator
+
+
+def _squared_amplitude(wavenumber: Array) -> Array:
+    """h / (8 pi^2 c nu), the zero-point mean square of a normal coordinate, in amu·Å²; 0 at nu = 0."""
+    result = np.zeros_like(wavenumber)
+    above = wavenumber > 0
+    frequency = SPEED_OF_LIGHT_CM_PER_FS * wavenumber[above]
+    quantum = PLANCK_C_EV_CM / SPEED_OF_LIGHT_CM_PER_FS  # h in eV fs
+    result[above] = quantum / (8 * np.pi**2 * frequency) / AMU_ANGSTROM2_PER_FS2_IN_EV
+    return result

@@ -1,0 +1,270 @@
+"""Vibrational density of states, whole and by parts, from velocities taken a tile of atoms at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.errors import InputError
+from vibraloom.spectra.correlation import ComplexArray, partner_transforms
+from vibraloom.spectra.decomposition import decomposition_of
+from vibraloom.spectra.estimator import Estimator, positive
+from vibraloom.spectra.spectrum import Spectrum
+from vibraloom.units import (
+    AMU_ANGSTROM2_PER_FS2_IN_EV,
+    BOLTZMANN_EV_PER_K,
+    SPEED_OF_LIGHT_CM_PER_FS,
+)
+
+Array = NDArray[np.float64]
+
+TILE_BYTES = 64 * 2**20
+"""Memory that the transforms of one tile of atoms may take."""
+
+
+def vdos(
+    velocities: NDArray[Any] | list[NDArray[Any]] | Iterator[NDArray[Any]],
+    masses: NDArray[Any],
+    timestep: float,
+    *,
+    temperature: float,
+    groups: Mapping[str, NDArray[Any]] | None = None,
+    weights: Mapping[str, NDArray[Any]] | None = None,
+    remove_drift: bool = False,
+    correlation_time: float | None = None,
+    window: str = "hann",
+    blocks: int | None = None,
+    normalization: str = "unbiased",
+) -> Spectrum:
+    """Vibrational density of states S(nu) = (2 c / kT) Sum_j m_j FT<v_j v_j>, in states per cm⁻¹ (unit cm).
+
+    Its integral is the number of moving degrees of freedom, 3N less those removed, at the temperature given
+    (Berens et al., J. Chem. Phys. 79, 2375 (1983)); it stands in ``conventions.extra["modes"]``.
+
+    Args:
+        velocities: (Å/fs) Array with shape (F, A, 3); or a list of such (independent runs); or an iterator
+            of tiles of consecutive atoms, shape (F, a, 3), of one run.
+        masses: (amu) Array with shape (A,); 0 for virtual sites, which add nothing.
+        timestep: (fs) time between frames.
+        temperature: K.
+        groups: label ``decomposition/name`` -> indices of atoms; each atom in exactly one group of a
+            decomposition.
+        weights: label ``decomposition/name`` -> Array with shape (F, A) (or a list of such, for a list of
+            runs), which
+            sum to 1 within a decomposition: the membership of an atom in each frame. The part is
+            m <w(0) v(0).v(t)>, symmetrised in time.
+        remove_drift: subtract the velocity of the centre of mass in each frame (needs arrays, not tiles).
+        correlation_time, window, blocks, normalization: as in :func:`vibraloom.spectra.infrared.infrared`.
+
+    Raises:
+        InputError: wrong shape, NaN, masses or groups that do not fit, a correlation longer than the run.
+    """
+    masses = np.asarray(masses, dtype=np.float64)
+    if masses.ndim != 1 or not np.isfinite(masses).all() or (masses < 0).any() or not masses.any():
+        raise InputError(f"masses: shape {masses.shape}; give one non-negative number in amu per atom")
+    temperature = positive(temperature, "temperature", "K")
+    membership = _membership(groups or {}, len(masses))
+    runs: list[Any]
+    if isinstance(velocities, Iterator):
+        if remove_drift:
+            raise InputError(
+                "remove_drift: needs the whole array of velocities; give arrays instead of tiles"
+            )
+        first = next(velocities, None)
+        if first is None:
+            raise InputError("velocities: no tile of atoms; give at least one")
+        runs, frames = [(first, velocities)], [len(first)]
+    else:
+        runs = list(velocities) if isinstance(velocities, (list, tuple)) else [velocities]
+        runs = [np.asarray(each) for each in runs]
+        for each in runs:
+            _check_tile(each, len(each), len(masses), 0)
+        frames = [len(each) for each in runs]
+    shares = _weights(weights or {}, frames, len(masses))
+    estimator = Estimator.plan(
+        frames,
+        timestep,
+        correlation_time=correlation_time,
+        window=window,
+        normalization=normalization,
+        blocks=blocks,
+    )
+    products = []
+    for replica, run in enumerate(runs):
+        tiles = _tiles(run, frames[replica], masses, estimator.segment, remove_drift)
+        own = {label: replicas[replica] for label, replicas in shares.items()}
+        products.append(_run_products(tiles, masses, membership, own, estimator, replica))
+    pooled, each_block = estimator.densities(products)
+    wavenumber = estimator.wavenumber
+    factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
+    curves = pooled * factor
+    error, verdict = estimator.judge(curves[0], each_block[:, 0] * factor)
+    ends = (curves[0, 0] + curves[0, -1]) / 2  # half weight: both ends are shared with the mirror image
+    modes = float((curves[0].sum() - ends) * wavenumber[1])
+    labels = [*membership, *shares]
+    return Spectrum(
+        quantity="vdos",
+        wavenumber=wavenumber,
+        intensity=curves[0],
+        unit="cm",
+        conventions=estimator.conventions(
+            curves[0],
+            derivative="none: velocities",
+            quantum=None,
+            temperature=temperature,
+            form="S = (2c/kT) Sum_j m_j FT<v_j v_j>, integral 3N less removed degrees of freedom",
+            extra={
+                "modes": modes,
+                "degrees_of_freedom": 3 * int(np.count_nonzero(masses)) - 3 * remove_drift,
+                "drift_removed": remove_drift,
+            },
+        ),
+        standard_error=error,
+        verdict=verdict,
+        parts={label: curves[1 + number] for number, label in enumerate(labels)},
+    )
+
+
+def _run_products(
+    tiles: Iterator[tuple[int, Array]],
+    masses: Array,
+    membership: Mapping[str, Array],
+    weights: Mapping[str, NDArray[Any]],
+    estimator: Estimator,
+    replica: int,
+) -> ComplexArray:
+    """Mass-weighted products of the total and of each part: (blocks, 1 + parts, segment + 1)."""
+    matrix = np.stack([np.ones(len(masses)), *membership.values()])  # (1 + groups, atoms)
+    total: Any = 0
+    weighted: Any = 0
+    for start, tile in tiles:
+        frames, atoms = tile.shape[:2]
+        mass = masses[start : start + atoms]
+        transforms = estimator.transforms(tile.reshape(frames, -1))
+        partners = partner_transforms(transforms)
+
+        def per_atom(left: ComplexArray, right: ComplexArray, mass: Array = mass) -> ComplexArray:
+            shape = (*left.shape[:2], len(mass), 3)
+            products = np.einsum("mkax,mkax->mka", left.conj().reshape(shape), right.reshape(shape))
+            return products * mass
+
+        whole = estimator.by_block(replica, per_atom(transforms, partners))
+        total = total + np.einsum("ga,bka->bgk", matrix[:, start : start + atoms], whole)
+        curves = []
+        for values in weights.values():
+            part = estimator.transforms((tile * values[:, start : start + atoms, None]).reshape(frames, -1))
+            forward = per_atom(part, partners).sum(axis=-1)
+            backward = per_atom(transforms, partner_transforms(part)).sum(axis=-1)
+            curves.append(estimator.by_block(replica, (forward + backward) / 2))
+        if curves:
+            weighted = weighted + np.stack(curves, axis=1)
+    return np.concatenate([total, weighted], axis=1) if weights else total
+
+
+def _tiles(
+    run: Any, frames: int, masses: Array, segment: int, remove_drift: bool
+) -> Iterator[tuple[int, Array]]:
+    """First atom and velocities (float64) of each tile; checks that the tiles hold all atoms."""
+    if isinstance(run, tuple):
+        first, rest = run
+        start, tile = 0, first
+        while tile is not None:
+            values = np.asarray(tile)
+            _check_tile(values, frames, None, start)
+            if start + values.shape[1] > len(masses):
+                raise InputError(
+                    f"velocities: more atoms than the {len(masses)} masses; give one mass per atom"
+                )
+            yield start, values.astype(np.float64)
+            start += values.shape[1]
+            tile = next(rest, None)
+        if start != len(masses):
+            raise InputError(
+                f"velocities: tiles of {start} atoms for {len(masses)} masses; give one mass per atom"
+            )
+        return
+    padded = 2 * (-(-frames // segment)) * segment
+    width = max(1, TILE_BYTES // (padded * 3 * 8 * 4))
+    drift: Any = 0.0
+    if remove_drift:
+        drift = np.zeros((frames, 3))
+        for start in range(0, len(masses), width):
+            drift += np.einsum(
+                "fax,a->fx", run[:, start : start + width].astype(np.float64), masses[start : start + width]
+            )
+        drift = (drift / masses.sum())[:, None]
+    for start in range(0, len(masses), width):
+        yield start, run[:, start : start + width].astype(np.float64) - drift
+
+
+def _check_tile(values: NDArray[Any], frames: int, atoms: int | None, start: int) -> None:
+    wanted = f"(frames, {'atoms' if atoms is None else atoms}, 3)"
+    if (
+        values.ndim != 3
+        or values.shape[2] != 3
+        or len(values) != frames
+        or (atoms or values.shape[1]) != values.shape[1]
+    ):
+        raise InputError(f"velocities: shape {values.shape}; it must be {wanted} with one mass per atom")
+    if frames < 2:
+        raise InputError(f"velocities: {frames} frames; at least 2 are needed")
+    finite = np.isfinite(values.sum(axis=(1, 2), dtype=np.float64))
+    if not finite.all():
+        raise InputError(
+            f"velocities: frame {int(np.argmin(finite))}, atoms from {start}, is not finite;"
+            " mend or cut the run there"
+        )
+
+
+def _membership(groups: Mapping[str, NDArray[Any]], atoms: int) -> dict[str, Array]:
+    """1 for the atoms of each group, 0 elsewhere."""
+    result: dict[str, Array] = {}
+    covered: dict[str, NDArray[np.int64]] = {}
+    for label, members in groups.items():
+        indices = np.asarray(members, dtype=np.int64).ravel()
+        if indices.size and (indices.min() < 0 or indices.max() >= atoms):
+            raise InputError(f"groups: {label!r} names atom {indices.max()}; allowed: 0 to {atoms - 1}")
+        counts = np.bincount(indices, minlength=atoms)
+        covered[decomposition_of(label)] = covered.get(decomposition_of(label), 0) + counts
+        result[label] = counts.astype(np.float64)
+    for decomposition, counts in covered.items():
+        if (counts != 1).any():
+            atom = int(np.argmax(counts != 1))
+            raise InputError(
+                f"groups: atom {atom} stands {counts[atom]} times in decomposition {decomposition!r};"
+                " each atom must stand in exactly one group"
+            )
+    return result
+
+
+def _weights(weights: Mapping[str, Any], frames: list[int], atoms: int) -> dict[str, list[NDArray[Any]]]:
+    """Weights of each part, one array per run, summing to 1 within each decomposition."""
+    result: dict[str, list[NDArray[Any]]] = {}
+    for label, values in weights.items():
+        runs = (
+            [np.asarray(each) for each in values]
+            if isinstance(values, (list, tuple))
+            else [np.asarray(values)]
+        )
+        shapes = [each.shape for each in runs]
+        if shapes != [(count, atoms) for count in frames]:
+            raise InputError(
+                f"weights: {label!r} has shape {shapes}; it must be (frames, {atoms}) for each run"
+            )
+        result[label] = runs
+    for decomposition in {decomposition_of(label) for label in result}:
+        labels = [label for label in result if decomposition_of(label) == decomposition]
+        for run in range(len(frames)):
+            total = np.zeros((frames[run], atoms))
+            for label in labels:
+                total += result[label][run]
+            wrong = ~(np.abs(total - 1) < 1e-6).all(axis=1)
+            if wrong.any():
+                raise InputError(
+                    f"weights: {', '.join(labels)} do not sum to 1 in frame {int(np.argmax(wrong))};"
+                    " add the missing part"
+                )
+    return result

@@ -1,0 +1,184 @@
+"""What was built, in numbers that can be checked: counts, cell, distances, densities, layers, sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from vibraloom.structures.crystals import LATTICE_SOURCE
+from vibraloom.structures.distances import smallest_distances
+from vibraloom.structures.layers import WIDTH, film_layers
+from vibraloom.structures.liquid import HEAVY_RADIUS, PACKMOL_CITATION, TOLERANCE
+from vibraloom.structures.molecule import GEOMETRY_SOURCE
+from vibraloom.structures.molecules import molecule_centres
+from vibraloom.structures.picture import draw
+from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem
+
+from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["draw", "report"]
+
+SCHEMA = 1
+"""Schema number of the report."""
+BIN_HEIGHT = 2.0
+"""Height (Å) of the bins of the density profile, about; the film holds a whole number of them."""
+START_NOTE = (
+    "the slab is cut from the bulk and not relaxed, the film is packed at random: minimise, then equilibrate"
+)
+"""What every interface still needs."""
+NARROW = 9.8
+"""Lateral width (Å) below which responses computed at the Gamma point are too small by more than a tenth."""
+
+
+def report(
+    atoms: Atoms, system: MoleculeSystem | InterfaceSystem, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Report on built atoms, plain JSON types; lengths in Å, densities in g/cm³, charge in e.
+
+    Keys: ``schema kind content_hash formula counts cell pbc net_charge notes warnings sources``; a molecule
+    adds ``bonds``; an interface adds ``smallest_distance``, ``slab`` (planes, lattice constants), ``liquid``
+    (count, faces, thickness, density, profile), ``layers`` (edges, names and width for the analysis, with
+    count and density at the start), ``area`` (Å²), ``vacuum`` and ``seed``.
+
+    Args:
+        atoms: as built, with the array ``molecule``.
+        system: what was asked for.
+        notes: remarks of the builder, one line each.
+    """
+    symbols = atoms.get_chemical_symbols()
+    member = atoms.arrays["molecule"]
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": system.kind,
+        "content_hash": system.content_hash(),
+        "formula": atoms.get_chemical_formula(mode="metal"),
+        "counts": {
+            "atoms": len(atoms),
+            "molecules": int(member.max()) + 1,
+            "species": {name: symbols.count(name) for name in sorted(set(symbols))},
+        },
+        "cell": atoms.cell.array.tolist() if atoms.cell.rank else None,
+        "pbc": [bool(flag) for flag in atoms.pbc],
+        "net_charge": 0,
+        "notes": list(notes),
+        "warnings": [],
+        "sources": {"molecule": GEOMETRY_SOURCE},
+    }
+    if isinstance(system, InterfaceSystem):
+        record |= _interface_entries(atoms, system)
+        record["notes"].append(START_NOTE)
+        record["warnings"] += _interface_warnings(atoms, system, record)
+        record["sources"] |= {"lattice": LATTICE_SOURCE, "packing": PACKMOL_CITATION}
+    else:
+        record["bonds"] = _bonds(atoms)
+    return record
+
+
+def _bonds(atoms: Atoms) -> dict[str, list[float]]:
+    from ase.neighborlist import natural_cutoffs, neighbor_list
+
+    symbols = atoms.get_chemical_symbols()
+    found: dict[str, set[float]] = {}
+    for one, two, distance in zip(
+        *neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.2)), strict=True
+    ):
+        found.setdefault("-".join(sorted((symbols[one], symbols[two]))), set()).add(round(float(distance), 4))
+    return {pair: sorted(lengths) for pair, lengths in sorted(found.items())}
+
+
+def _interface_entries(atoms: Atoms, system: InterfaceSystem) -> dict[str, Any]:
+    member = atoms.arrays["molecule"]
+    masses = atoms.get_masses()
+    area = float(np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1])))
+    metal_top, low, high = (float(atoms.info[name]) for name in ("metal_top", "film_low", "film_high"))
+    count = int(member.max()) + 1
+    liquid_mass = float(masses[member >= 0].sum())
+    heights = molecule_centres(atoms.positions, masses, member)[:, 2]
+
+    def density(mass: float, height: float) -> float:
+        return mass / (area * height) / GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
+
+    bins = max(1, round((high - low) / BIN_HEIGHT))
+    filled, faces = np.histogram(heights, bins=bins, range=(low, high))
+    profile = [
+        {
+            "low": float(faces[i]),
+            "high": float(faces[i + 1]),
+            "molecules": int(filled[i]),
+            "density": density(liquid_mass / count * int(filled[i]), float(faces[i + 1] - faces[i])),
+        }
+        for i in range(bins)
+    ]
+    edges, names = film_layers(metal_top, high)
+    bounds = [low, *edges, high]
+    inside = np.searchsorted(edges, heights)
+    start = [
+        {
+            "name": name,
+            "low": bounds[i],
+            "high": bounds[i + 1],
+            "molecules": int((inside == i).sum()),
+            "density": density(liquid_mass / count * int((inside == i).sum()), bounds[i + 1] - bounds[i]),
+        }
+        for i, name in enumerate(names)
+    ]
+    crystal = system.slab.crystal
+    planes = np.unique(np.round(atoms.positions[member < 0, 2], 6))
+    fixed = sorted({int(i) for constraint in atoms.constraints for i in constraint.get_indices()})
+    return {
+        "smallest_distance": smallest_distances(atoms),
+        "slab": {
+            "element": system.slab.element,
+            "facet": system.slab.facet,
+            "lattice": crystal.lattice,
+            "a": crystal.a,
+            "c": crystal.c,
+            "layers": len(planes),
+            "interlayer_spacing": crystal.interlayer_spacing(system.slab.facet),
+            "top": metal_top,
+            "atoms": int((member < 0).sum()),
+            "fixed_atoms": len(fixed),
+        },
+        "liquid": {
+            "molecule": system.liquid.molecule,
+            "count": count,
+            "low": low,
+            "high": high,
+            "thickness": high - low,
+            "density": density(liquid_mass, high - low),
+            "convention": "all nuclei start between low and high; density = mass / (area * thickness)",
+            "packing_radius": {"H": TOLERANCE / 2, "other": HEAVY_RADIUS},
+            "profile": profile,
+        },
+        "layers": {
+            "edges": edges,
+            "names": names,
+            "width": WIDTH,
+            "weight_by": "centre of mass",
+            "start": start,
+        },
+        "area": area,
+        "vacuum": system.vacuum,
+        "seed": system.seed,
+    }
+
+
+def _interface_warnings(atoms: Atoms, system: InterfaceSystem, record: dict[str, Any]) -> list[str]:
+    warnings = []
+    lengths = atoms.cell.cellpar()
+    width = float(min(lengths[:2]) * np.sin(np.radians(lengths[5])))
+    if width < NARROW:
+        warnings.append(
+            f"the cell is {width:.2f} Å wide: below {NARROW} Å, Gamma-point responses are too small"
+        )
+    if system.vacuum < 10.0:
+        warnings.append(
+            f"vacuum of {system.vacuum:g} Å: a film this close to its image needs a slab correction"
+        )
+    if "middle" not in record["layers"]["names"]:
+        warnings.append("the film is too thin for a middle layer: it has no bulk-like part")
+    return warnings

@@ -1,0 +1,91 @@
+"""Earlier attempts at the same job: found by their inputs, stopped if orphaned, continued from their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import CalcJob
+
+CONTINUED = "previous"
+"""Link label of the folder that a job continues; it does not change what the job computes."""
+
+
+def _hashes(inputs: dict[str, Any]) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in inputs.items():
+        if isinstance(value, orm.Node):
+            flat[key] = value.base.caching.compute_hash()
+        elif isinstance(value, dict) and key != "metadata":
+            flat |= {f"{key}__{inner}": digest for inner, digest in _hashes(value).items()}
+    return flat
+
+
+def earlier_attempts(process_class: type[CalcJob], inputs: dict[str, Any]) -> list[orm.CalcJobNode]:
+    """Jobs of ``process_class`` with the same inputs (``previous`` aside), newest first."""
+    wanted = {key: digest for key, digest in _hashes(inputs).items() if key != CONTINUED}
+    parameters = inputs["parameters"]
+    query = orm.QueryBuilder()
+    query.append(
+        orm.Dict,
+        filters={"extras._aiida_hash": parameters.base.caching.compute_hash()},
+        tag="parameters",
+    )
+    query.append(
+        orm.CalcJobNode,
+        filters={"process_type": process_class.build_process_type()},
+        with_incoming="parameters",
+        edge_filters={"label": "parameters"},
+        tag="job",
+        project="*",
+    )
+    query.order_by({"job": [{"ctime": "desc"}]})
+    found = []
+    for node in query.all(flat=True):
+        links = node.base.links.get_incoming(link_type=LinkType.INPUT_CALC).all()
+        given = {link.link_label: link.node.base.caching.get_hash() for link in links if link.link_label != CONTINUED}
+        if given == wanted:
+            found.append(node)
+    return found
+
+
+def folder_of(node: orm.CalcJobNode) -> orm.RemoteData | None:
+    """The attempt's folder if it is still there (only looked up on this machine)."""
+    folder = node.base.links.get_outgoing(link_label_filter="remote_folder").first()
+    if folder is None:
+        return None
+    remote = folder.node
+    local = remote.computer.transport_type == "core.local"
+    return remote if not local or Path(remote.get_remote_path()).is_dir() else None
+
+
+def stop_orphan(node: orm.CalcJobNode) -> bool:
+    """Stop the job of an attempt whose watcher died, so that no two processes write into one folder.
+
+    Only a process that runs in the attempt's own folder is stopped: a number alone may belong to someone else.
+    """
+    job_id, workdir = node.get_job_id(), node.get_remote_workdir()
+    if node.is_terminated or job_id is None or workdir is None or node.computer.scheduler_type != "core.direct":
+        return False
+    import psutil
+
+    try:
+        leader = psutil.Process(int(job_id))
+        if os.path.realpath(leader.cwd()) != os.path.realpath(workdir):
+            return False
+        family = [leader, *leader.children(recursive=True)]
+    except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError):
+        return False
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+    return True

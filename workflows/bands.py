@@ -1,0 +1,123 @@
+"""The table of bands: what the dynamics gave, beside the model's harmonic modes, the same-level DFT ones, and experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiida import orm
+from aiida.engine import calcfunction
+
+from vibraloom.nodes.spectrum import SpectrumData
+from vibraloom.spectra.bands import find_bands
+from vibraloom.spectra.spectrum import Spectrum
+
+REACH = 120.0
+"""A band belongs to a harmonic mode if it lies within this many cm⁻¹ of it."""
+LIQUID_RANGES = {"libration": (300.0, 1000.0), "bend": (1250.0, 1850.0), "stretch": (3000.0, 4000.0)}
+"""Where the bands of liquid water are looked for, cm⁻¹."""
+_LOWEST_MODE = 200.0
+
+
+def reference_bands() -> dict[str, Any]:
+    """Measured band positions with their sources."""
+    return yaml.safe_load(Path(__file__).with_name("reference_bands.yaml").read_text(encoding="utf-8"))
+
+
+def _nearest(spectrum: Spectrum | None, wavenumber: float) -> float | None:
+    """Position of the strongest band within :data:`REACH` of ``wavenumber``, or None."""
+    if spectrum is None:
+        return None
+    bands = find_bands(spectrum, wavenumber - REACH, wavenumber + REACH)
+    if not bands:
+        return None
+    return float(min(bands, key=lambda band: abs(band.position - wavenumber) - 1e-9 * band.height).position)
+
+
+@calcfunction
+def molecule_bands(formula: orm.Str, model_modes: orm.Dict, dft_modes: orm.Dict, **spectra: SpectrumData) -> orm.Dict:
+    """Bands of a free molecule: positions from the Eckart frame, km/mol from the laboratory frame.
+
+    Modes closer than twice :data:`REACH` share one range of the laboratory spectrum, since a free rotor's branches overlap.
+    """
+    found = {label: node.to_spectrum() for label, node in spectra.items()}
+    model = model_modes.get_dict()
+    dft = dft_modes.get_dict()
+    measured = reference_bands()["molecules"]
+    fundamentals = measured["fundamentals"].get(formula.value, [])
+    harmonic = [value for value in model["wavenumbers"] if value > _LOWEST_MODE]
+    dft_harmonic = [value for value in dft["wavenumbers"] if value > _LOWEST_MODE]
+    intensities = model["infrared_intensities"][-len(harmonic) :]
+    dft_intensities = dft["infrared_intensities"][-len(dft_harmonic) :]
+    rows = []
+    for number, wavenumber in enumerate(harmonic):
+        rows.append(
+            {
+                "mode": number + 1,
+                "infrared": _nearest(found.get("ir_eckart"), wavenumber),
+                "raman_isotropic": _nearest(found.get("raman_isotropic"), wavenumber),
+                "raman_anisotropic": _nearest(found.get("raman_anisotropic_eckart"), wavenumber),
+                "vdos": _nearest(found.get("vdos_eckart"), wavenumber),
+                "model_harmonic": wavenumber,
+                "model_km_mol": intensities[number],
+                "dft_harmonic": dft_harmonic[number] if number < len(dft_harmonic) else None,
+                "dft_km_mol": dft_intensities[number] if number < len(dft_intensities) else None,
+                "experiment": fundamentals[number] if number < len(fundamentals) else None,
+            }
+        )
+    areas = [] if "ir" not in found else [_area(found["ir"], group, rows) for group in _grouped(harmonic)]
+    return orm.Dict(
+        {"kind": "molecule", "formula": formula.value, "rows": rows, "areas": areas, "experiment_source": measured["source"]}
+    )
+
+
+def _grouped(harmonic: list[float]) -> list[list[int]]:
+    groups: list[list[int]] = []
+    for number, wavenumber in enumerate(harmonic):
+        if groups and wavenumber - harmonic[groups[-1][-1]] < 2 * REACH:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return groups
+
+
+def _area(spectrum: Spectrum, group: list[int], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    margin = 2 * REACH
+    low = rows[group[0]]["model_harmonic"] - margin
+    high = rows[group[-1]]["model_harmonic"] + margin
+    error = spectrum.between(low, high).standard_error
+    spacing = float(spectrum.wavenumber[1] - spectrum.wavenumber[0])
+    return {
+        "modes": [rows[number]["mode"] for number in group],
+        "low": low,
+        "high": high,
+        "km_mol": spectrum.area(low, high),
+        # neighbouring bins move together, so their errors are added as they are: an upper bound
+        "km_mol_error": None if error is None else float(error.sum() * spacing),
+        "model_km_mol": sum(rows[number]["model_km_mol"] for number in group),
+        "dft_km_mol": sum(rows[number]["dft_km_mol"] or 0.0 for number in group),
+    }
+
+
+@calcfunction
+def interface_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
+    """Bands of the liquid at an interface, in all and by layer, from the VDOS and the slab response."""
+    found = {label: node.to_spectrum() for label, node in spectra.items()}
+    measured = reference_bands()["liquids"].get(liquid.value, {"source": None, "bands": {}})
+    rows = []
+    for band, (low, high) in LIQUID_RANGES.items():
+        row: dict[str, Any] = {"band": band, "experiment_bulk": measured["bands"].get(band)}
+        for label, spectrum in found.items():
+            row[label] = _strongest(spectrum, low, high)
+            for part, values in spectrum.parts.items():
+                if part.startswith("layer/"):
+                    single = Spectrum(spectrum.quantity, spectrum.wavenumber, values, spectrum.unit, spectrum.conventions)
+                    row[f"{label} {part.removeprefix('layer/')}"] = _strongest(single, low, high)
+        rows.append(row)
+    return orm.Dict({"kind": "interface", "liquid": liquid.value, "rows": rows, "experiment_source": measured["source"]})
+
+
+def _strongest(spectrum: Spectrum, low: float, high: float) -> float | None:
+    bands = find_bands(spectrum, low, high)
+    return float(max(bands, key=lambda band: band.height).position) if bands else None

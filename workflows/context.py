@@ -1,0 +1,47 @@
+"""What a spectrum is of: the record that travels with it into the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vibraloom.workflows.spec import Spec
+
+
+def context_of(spec: Spec, report: dict[str, Any], versions: dict[str, str]) -> dict[str, Any]:
+    """System, method, fidelity, seeds, versions and stamps of the spectra of a run.
+
+    Args:
+        spec: the run.
+        report: the structure's report.
+        versions: versions of the engines that ran, by package.
+    """
+    learned = spec.dynamics.model is None
+    method: dict[str, Any] = {
+        "dynamics": spec.dynamics.model_dump(mode="json", exclude={"seed"}),
+        "response": spec.response.model_dump(mode="json"),
+    }
+    seed: dict[str, int] = {"dynamics": spec.dynamics.seed}
+    stamps = ["classical nuclei"]
+    if learned and spec.labels is not None and spec.model is not None:
+        method["labels"] = spec.labels.model_dump(mode="json", exclude={"seed"})
+        method["model"] = spec.model.model_dump(mode="json", exclude={"seed"})
+        seed |= {"labels": spec.labels.seed, "model": spec.model.seed}
+    if spec.system.kind == "interface":
+        seed["structure"] = spec.system.seed
+        if not learned:
+            stamps.append("water-only response, no image charge")
+    return {
+        "name": spec.name,
+        "system": {
+            "kind": spec.system.kind,
+            "formula": report["formula"],
+            "spec": spec.system.model_dump(mode="json"),
+        },
+        "method": method,
+        # a classical water model over rigid metal shows the pipeline at work; it predicts nothing
+        "fidelity": "ML" if learned else "test",
+        "isotopes": "natural",
+        "seed": seed,
+        "stamps": stamps,
+        "versions": versions,
+    }

@@ -1,0 +1,99 @@
+"""Dynamics that end: interrupted jobs are continued from their checkpoint, or rerun from their seed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import BaseRestartWorkChain, CalcJob, ProcessHandlerReport, process_handler, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from vibraloom.calculators.ase.calcjob import AseDynamicsCalculation
+from vibraloom.calculators.lammps.calcjob import LammpsCalculation
+from vibraloom.workflows.attempts import CONTINUED, earlier_attempts, folder_of, stop_orphan
+
+
+class DynamicsWorkChain(BaseRestartWorkChain):
+    """Contract of every engine: structure in, one H5MD trajectory per replica out."""
+
+    _process_class: ClassVar[type[CalcJob]]
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.expose_inputs(cls._process_class, namespace="job")
+        spec.input(
+            "interrupted",
+            valid_type=orm.Str,
+            default=lambda: orm.Str("continue"),
+            help="After an interruption: 'continue' from the last checkpoint, or 'rerun' from the seed.",
+        )
+        spec.expose_outputs(cls._process_class)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.exit_code(310, "ERROR_DYNAMICS_FAILED", message="The dynamics failed: {message}")
+
+    def setup(self) -> None:
+        """Take the inputs; if the same job was begun before, go on from what it finished."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, "job"))
+        attempts = earlier_attempts(self._process_class, self._plain_inputs())
+        finished = [attempt for attempt in attempts if attempt.is_finished_ok]
+        if finished:
+            # the same folder as then makes the same hash, so that the cache answers
+            earlier = finished[0].base.links.get_incoming(link_label_filter=CONTINUED).first()
+            if earlier is not None:
+                self.ctx.inputs[CONTINUED] = earlier.node
+            return
+        for attempt in attempts:
+            if stop_orphan(attempt):
+                self.report(f"stopped the orphaned job of attempt {attempt.uuid[:8]}")
+        if self.inputs.interrupted.value == "continue":
+            for attempt in attempts:
+                folder = folder_of(attempt)
+                if folder is not None:
+                    self.report(f"going on from what attempt {attempt.uuid[:8]} finished")
+                    self.ctx.inputs[CONTINUED] = folder
+                    return
+
+    def _plain_inputs(self) -> dict[str, Any]:
+        return {key: value for key, value in self.ctx.inputs.items() if key != "metadata"}
+
+    @process_handler(priority=500)
+    def fail_with_reason(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """A run that exploded, or wrong input, is not tried again: its message is the result."""
+        if calculation.exit_status not in (210, 310, 320, 330):
+            return None
+        message = calculation.exit_message or "no message"
+        return ProcessHandlerReport(True, self.exit_codes.ERROR_DYNAMICS_FAILED.format(message=message))
+
+    @process_handler(priority=400)
+    def go_on_after_interruption(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """A job that was cut off is continued from its folder, or begun again from its seed."""
+        if calculation.exit_status != 410:
+            return None
+        if self.inputs.interrupted.value == "continue":
+            self.ctx.inputs[CONTINUED] = calculation.outputs.remote_folder
+            self.report(f"job {calculation.uuid[:8]} was cut off; continuing from its last checkpoint")
+        else:
+            self.report(f"job {calculation.uuid[:8]} was cut off; rerunning it from its seed")
+        return ProcessHandlerReport(True)
+
+
+class AseDynamicsWorkChain(DynamicsWorkChain):
+    """Dynamics on a learned surface through ASE."""
+
+    _process_class = AseDynamicsCalculation
+
+
+class LammpsDynamicsWorkChain(DynamicsWorkChain):
+    """Dynamics with a classical model in LAMMPS."""
+
+    _process_class = LammpsCalculation

@@ -1,0 +1,135 @@
+"""Starting a run: engines checked, earlier runs of the same spec found, one runner at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from plumpy import ProcessState
+
+from vibraloom import __version__
+from vibraloom.errors import InputError, MissingError
+from vibraloom.workflows.spec import Spec
+
+SPEC_HASH = "vibraloom_spec_hash"
+RELEASE = "vibraloom_version"
+BY_DAEMON = "vibraloom_daemon"
+"""Extras of a run: content hash of its spec, the release that ran it, whether the daemon has it."""
+
+_ENGINES = {
+    "pyscf": ("pyscf", "dft"),
+    "tblite": ("tblite", "dft"),
+    "deepmd": ("deepmd", "deepmd"),
+}
+
+
+def missing_engines(spec: Spec) -> list[str]:
+    """One line per engine that the spec names and this environment lacks, with the command that gets it."""
+    wanted = []
+    if spec.labels is not None:
+        wanted += [spec.labels.engine, spec.labels.sample.engine]
+    if spec.model is not None:
+        wanted.append(spec.model.engine)
+    lines = []
+    for engine in wanted:
+        module, extra = _ENGINES[engine]
+        if importlib.util.find_spec(module) is None:
+            lines.append(f"engine {engine} is not installed; run: pip install 'vibraloom[{extra}]'")
+    return lines
+
+
+def inputs_of(spec: Spec) -> dict[str, Any]:
+    """Inputs of the SpectraWorkChain.
+
+    Raises:
+        MissingError: an engine or a code is not there; the message holds the command that gets it.
+        InputError: the classical model is unknown.
+    """
+    from aiida.common.exceptions import NotExistent
+
+    if lacking := missing_engines(spec):
+        raise MissingError(lacking[0])
+    labels = ["python"]
+    if spec.dynamics.engine == "lammps":
+        from vibraloom.calculators.lammps.models import load_model
+
+        load_model(spec.dynamics.model or "", "molecule")
+        labels.append("lmp")
+    codes = {}
+    for label in labels:
+        name = f"{label}@{spec.resources.computer}"
+        try:
+            codes[label] = orm.load_code(name)
+        except NotExistent as error:
+            package = "pip install 'vibraloom[deepmd]' && vibraloom init" if label == "lmp" else "vibraloom init"
+            raise MissingError(f"code {name} is not set up; run: {package}") from error
+    return {"spec": orm.Dict(spec.model_dump(mode="json", exclude_none=True)), "codes": codes}
+
+
+def runs_of(spec_hash: str) -> list[orm.WorkChainNode]:
+    """Runs of the spec with this content hash, newest first."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={f"extras.{SPEC_HASH}": spec_hash}, tag="run")
+    query.order_by({"run": [{"ctime": "desc"}]})
+    return query.all(flat=True)
+
+
+def finished_run(spec: Spec) -> orm.WorkChainNode | None:
+    """The newest finished run of this spec by this release into the same collection, if there is one."""
+    for node in runs_of(spec.content_hash()):
+        same = node.base.extras.get(RELEASE, None) == __version__
+        if same and node.is_finished_ok and node.inputs.spec.get_dict().get("deposit") == spec.deposit.model_dump(mode="json"):
+            return node
+    return None
+
+
+def label_run(node: orm.WorkChainNode, spec: Spec, *, daemon: bool) -> None:
+    """Mark a run so that the next one of the same spec finds it."""
+    node.label = spec.name
+    node.base.extras.set_many({SPEC_HASH: spec.content_hash(), RELEASE: __version__, BY_DAEMON: daemon})
+
+
+def close_interrupted_runs(spec: Spec) -> int:
+    """Mark runs of this spec whose process died as interrupted; call it with the lock held.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        InputError: a run of this spec is in the daemon's hands.
+    """
+    open_runs = [node for node in runs_of(spec.content_hash()) if not node.is_terminated]
+    for run in open_runs:
+        if run.base.extras.get(BY_DAEMON, False):
+            raise InputError(f"{spec.name}: run {run.uuid[:8]} is in the daemon's hands; follow it with: vibraloom status {run.uuid[:8]}")
+        for node in [run, *run.called_descendants]:
+            # jobs keep their state: what they finished is continued by the next run
+            if isinstance(node, orm.WorkChainNode) and not node.is_terminated:
+                node.set_process_state(ProcessState.EXCEPTED)
+                node.set_exception("interrupted: the process that ran it ended")
+                node.seal()
+    return len(open_runs)
+
+
+@contextlib.contextmanager
+def only_runner(home: Path, spec: Spec) -> Iterator[None]:
+    """Hold the lock of this spec; the system drops it if the process dies.
+
+    Raises:
+        InputError: another process runs this spec.
+    """
+    path = home / "work" / f"run-{spec.content_hash()[:16]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{spec.name}: another vibraloom run of this spec is at work; wait for it or stop it") from error
+        yield
+
+

@@ -1,0 +1,142 @@
+"""From the words of a spec to the parameters of each job: one function per job, plain JSON types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.calculators.lammps.models import model_charges
+from vibraloom.workflows.spec import Labels, Model, Spec
+
+CHECKPOINT_FRAMES = 500
+"""Frames between two checkpoints of the ASE engine."""
+CHECKPOINT_STEPS = 2000
+"""Steps between two restart files of LAMMPS."""
+AXIS_END = 4500.0
+"""Upper end of the wavenumber axis of deposited spectra, cm⁻¹."""
+LASER_WAVELENGTH = 532.0
+"""Default laser, nm."""
+
+
+def _labels(run: Spec) -> Labels:
+    assert run.labels is not None, "a learned run has labels: the spec checks it"
+    return run.labels
+
+
+def _model(run: Spec) -> Model:
+    assert run.model is not None, "a learned run has a model: the spec checks it"
+    return run.model
+
+
+def sampling(run: Spec) -> dict[str, Any]:
+    """Sampling dynamics."""
+    words = _labels(run)
+    return {
+        "temperature": words.sample.temperature,
+        "frames": words.frames,
+        "every": words.sample.stride,
+        "seed": words.seed,
+        "engine": {"kind": words.sample.engine},
+    }
+
+
+def labels(run: Spec) -> dict[str, Any]:
+    """Reference calculations."""
+    words = _labels(run)
+    return {
+        "functional": words.functional,
+        "basis": words.basis,
+        "field": words.field,
+        "processes": run.resources.cores,
+    }
+
+
+def dft_modes(run: Spec) -> dict[str, Any]:
+    """Harmonic modes at the level of the labels."""
+    words = _labels(run)
+    return {
+        "engine": {"kind": words.engine, "functional": words.functional, "basis": words.basis},
+        "polarizability": False,
+    }
+
+
+def trainings(run: Spec) -> dict[str, dict[str, Any]]:
+    """One training per target."""
+    words = _model(run)
+    return {
+        target: {"target": target, "steps": getattr(words.steps, target), "seed": words.seed} for target in words.targets
+    }
+
+
+def ase_dynamics(run: Spec) -> dict[str, Any]:
+    """Replica dynamics on the learned surface."""
+    words = run.dynamics
+    return {
+        "temperature": words.temperature,
+        "timestep": words.timestep,
+        "equilibration": words.equilibration,
+        "length": words.length,
+        "every": words.every,
+        "replicas": words.replicas,
+        "seed": words.seed,
+        "checkpoint": CHECKPOINT_FRAMES,
+        "processes": run.resources.cores,
+    }
+
+
+def model_modes(run: Spec) -> dict[str, Any]:
+    """Harmonic modes of the learned surface."""
+    return {"polarizability": "polarizability" in _model(run).targets}
+
+
+def lammps_dynamics(run: Spec, report: dict[str, Any], replica: int) -> dict[str, Any]:
+    """Classical dynamics of one replica."""
+    words = run.dynamics
+    return {
+        "settings": {
+            "temperature": words.temperature,
+            "timestep": words.timestep,
+            "equilibration": words.equilibration,
+            "length": words.length,
+            "every": words.every,
+            "seed": words.seed,
+            "replica": replica,
+            "model": words.model,
+            "checkpoint": CHECKPOINT_STEPS,
+        },
+        "molecules": report["molecule"],
+    }
+
+
+def learned_response(run: Spec) -> dict[str, Any]:
+    """Response by the learned surfaces."""
+    return {}
+
+
+def charge_response(run: Spec, report: dict[str, Any], numbers: NDArray[np.integer]) -> dict[str, Any]:
+    """Response by the charges of the classical model, for atoms with these atomic numbers, shape (A,)."""
+    molecules = np.asarray(report["molecule"])
+    charges = model_charges(numbers, molecules, run.dynamics.model or "")
+    record: dict[str, Any] = {"charges": charges.tolist(), "molecules": report["molecule"]}
+    if "layers" in report:
+        record["layers"] = {key: report["layers"][key] for key in ("edges", "names", "width")}
+    return record
+
+
+def correlation(run: Spec, report: dict[str, Any]) -> dict[str, Any]:
+    """Spectra from the trajectories and responses."""
+    record: dict[str, Any] = {
+        "kind": run.system.kind,
+        "requests": [{"quantity": request.quantity, "by": list(request.by)} for request in run.spectra],
+        "temperature": run.dynamics.temperature,
+        "integration_timestep": run.dynamics.timestep,
+        "axis_end": AXIS_END,
+        "laser_wavelength": LASER_WAVELENGTH,
+        "molecules": report["molecule"],
+    }
+    if "layers" in report:
+        record["layers"] = {key: report["layers"][key] for key in ("edges", "names", "width")}
+        record["area"] = report["area"]
+    return record
