@@ -231,7 +231,7 @@ def _json(record: object) -> str:
 
 
 def _wrapped(label: str, text: str) -> Iterator[str]:
-    """``text`` on lines of its own, cut after a comma if there is one, never beside a blank (readers strip lines)."""
+    """``text`` on lines of its own, cut after a comma or at least not beside a blank (readers strip)."""
     yield label
     while len(text) > WIDTH:
         inner = [at for at in range(WIDTH, WIDTH // 2, -1) if " " not in text[at - 1 : at + 1]] or [WIDTH]

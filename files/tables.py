@@ -116,6 +116,7 @@ def write_csv(path: str | Path, spectra: Spectra) -> None:
     named = named_spectra(spectra)
     text = io.StringIO()
     text.write(f"{_MARK}{SCHEMA}\n# software: vibraloom {__version__}\n")
+    text.write(f"# bins: {len(next(iter(named.values())).wavenumber)}\n")
     columns: dict[str, Array] = {AXIS: next(iter(named.values())).wavenumber}
     for name, spectrum in named.items():
         prefix = f"{name}." if name else ""
@@ -162,6 +163,9 @@ def read_csv_table(path: str | Path) -> dict[str, Spectrum]:
         raise InputError(
             f"{path}: a row does not match the headings ({_line(error)}); the file is cut off or edited"
         ) from error
+    if header.get("bins") != str(len(table)) or not lines[-1].endswith("\n"):
+        bins = header.get("bins", "?")
+        raise InputError(f"{path}: {bins} bins announced, {len(table)} found; the file is cut off or edited")
     columns = dict(zip(rows[0], table.T, strict=True))
     names = [
         key.removesuffix("quantity").removesuffix(".")
@@ -195,7 +199,11 @@ def write_json(path: str | Path, spectra: Spectra) -> None:
     else:
         records = {name: spectrum_record(spectrum) for name, spectrum in named.items()}
         record = {"software": software, "schema": SCHEMA, "spectra": records}
-    write_text(path, json.dumps(record, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(record, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{path}: the conventions or the verdict hold a number that is not finite") from error
+    write_text(path, text + "\n")
 
 
 def read_json_table(path: str | Path) -> dict[str, Spectrum]:
@@ -256,7 +264,7 @@ def read_npz_table(path: str | Path) -> dict[str, Spectrum]:
         headers: dict[str, dict[str, Any]] = json.loads(str(arrays.pop("header")))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a spectrum archive written by vibraloom, or cut off") from error
     axis = arrays.pop("wavenumber", None)
     spectra = {}

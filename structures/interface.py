@@ -64,7 +64,7 @@ def build_interface(spec: InterfaceSystem) -> tuple[Atoms, dict[str, Any]]:
         "film_high": high,
     }
     refuse_overlap(atoms, TOLERANCE - OVERLAP_SLACK)
-    notes = []
+    notes: list[str] = []
     if spec.liquid.thickness is not None and abs(thickness - spec.liquid.thickness) > 1e-6:
         notes.append(
             f"the film is {thickness:.2f} Å thick, not {spec.liquid.thickness:g} Å, so that {count} whole "

@@ -23,8 +23,8 @@ TOLERANCE = 2.0
 """Smallest distance (Å) between atoms of different molecules that packmol is asked for."""
 HEAVY_RADIUS = 1.3
 """Packing radius (Å) of atoms other than hydrogen: two oxygens start at least 2.6 Å apart."""
-PATIENCE = 120.0
-"""Seconds after which a packing that does not converge is given up."""
+PATIENCE = 60.0
+"""Seconds, and a tenth per molecule, after which a packing that does not converge is given up."""
 PACKMOL_CITATION = (
     "Martínez, Andrade, Birgin, Martínez, J. Comput. Chem. 30, 2157 (2009), doi:10.1002/jcc.21224"
 )
@@ -114,7 +114,7 @@ def pack_film(
                     capture_output=True,
                     text=True,
                     errors="replace",
-                    timeout=PATIENCE,
+                    timeout=PATIENCE + 0.1 * count,
                     check=False,
                 )
         except subprocess.TimeoutExpired as error:

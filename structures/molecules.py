@@ -279,7 +279,7 @@ def _assign(
                 bond = radii[atom] + radii[other]
                 ratio = (dx * dx + dy * dy + dz * dz) / (bond * bond)
                 if ratio < smallest:
-                    nearest, smallest = other, ratio
+                    nearest, smallest = int(other), ratio
             if nearest >= 0:
                 parent[atom] = _root(parent, nearest)
         for place, first in enumerate(hydrogen):
@@ -304,13 +304,13 @@ def _assign(
             if anchor[root] < 0:
                 anchor[root] = atom
         found = 0
-        for atom in range(count):
-            if kind[atom] != 0 and anchor[_root(parent, atom)] == atom:
-                name[_root(parent, atom)] = found
+        for index in range(count):
+            if kind[index] != 0 and anchor[_root(parent, index)] == index:
+                name[_root(parent, index)] = found
                 found += 1
-        for atom in range(count):
-            if kind[atom] != 0:
-                result[number, atom] = name[_root(parent, atom)]
+        for index in range(count):
+            if kind[index] != 0:
+                result[number, index] = name[_root(parent, index)]
     return result
 
 

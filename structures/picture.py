@@ -88,7 +88,7 @@ def _contact_atoms(atoms: Atoms) -> NDArray[np.bool_]:
 
 
 def _draw_view(axes: Any, atoms: Atoms, shown: NDArray[np.bool_], order: tuple[int, int, int]) -> None:
-    """Draw the atoms seen along ``order[2]``, nearest last: from +z, +x or -y, so that axes run right and up."""
+    """Draw the atoms seen along ``order[2]``, nearest last: from +z, +x or -y."""
     from ase.data import covalent_radii
     from ase.data.colors import jmol_colors
     from matplotlib.collections import EllipseCollection
@@ -109,7 +109,7 @@ def _draw_view(axes: Any, atoms: Atoms, shown: NDArray[np.bool_], order: tuple[i
         place, radius = positions[index, [right, up]], float(radii[index])
         for end in half_bonds.get(int(index), ()):
             # a stick is a row of small discs behind its atom, so that depth order holds for it, too
-            for part in np.linspace(0.0, 1.0, 8):
+            for part in np.linspace(0.0, 1.0, 24):
                 offsets.append(place + part * (end[[right, up]] - place))
                 sizes.append(2 * STICK)
                 faces.append(np.clip(0.8 * colour + (1.0 - 0.8 * colour) * haze, 0.0, 1.0))

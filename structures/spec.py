@@ -111,7 +111,7 @@ class MoleculeSystem(SystemRecord):
     """One molecule in the gas phase."""
 
     kind: Literal["molecule"]
-    formula: Annotated[_one_of(tuple(MOLECULES)), Field(description="which molecule")]
+    formula: _one_of(tuple(MOLECULES))  # type: ignore[valid-type]
 
 
 class SlabSpec(SystemRecord):
@@ -122,7 +122,7 @@ class SlabSpec(SystemRecord):
     layers: _whole_number(1, 20)  # type: ignore[valid-type]
     size: Annotated[tuple[Repeat, Repeat], BeforeValidator(_two_repeats)]  # type: ignore[valid-type]
     fixed_layers: Annotated[
-        _whole_number(0, 20) | None,
+        _whole_number(0, 20) | None,  # type: ignore[valid-type]
         Field(description="planes held in place, counted from the bottom; left out: all of them"),
     ] = None
     orthogonal: bool = True
@@ -174,12 +174,12 @@ class InterfaceSystem(SystemRecord):
     slab: SlabSpec
     liquid: LiquidSpec
     vacuum: Annotated[
-        quantity("length", minimum=5.0, maximum=200.0),
+        quantity("length", minimum=5.0, maximum=200.0),  # type: ignore[valid-type]
         Field(
             validate_default=True, description="empty height between the film and the next image of the slab"
         ),
     ] = "15 angstrom"
-    seed: Annotated[_whole_number(0, LARGEST_SEED), Field(description="seed of the packing")]
+    seed: _whole_number(0, LARGEST_SEED)  # type: ignore[valid-type]
 
 
 System = Annotated[MoleculeSystem | InterfaceSystem, Field(discriminator="kind")]
@@ -206,6 +206,7 @@ def parse_system(record: object, source: str = "system") -> MoleculeSystem | Int
         return _ADAPTER.validate_python(record)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join([source, *(str(part) for part in first["loc"] if part not in KINDS)])
+        # the first entry is the kind that told the systems apart, not a key
+        place = ".".join([source, *map(str, first["loc"][1:])])
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{place}: {message}") from error

@@ -133,3 +133,14 @@ def only_runner(home: Path, spec: Spec) -> Iterator[None]:
         yield
 
 
+
+
+def submit(spec: Spec, inputs: dict[str, Any]) -> orm.WorkChainNode:
+    """Hand a run to the daemon."""
+    from aiida.engine import submit as submit_process
+
+    from vibraloom.workflows.spectra import SpectraWorkChain
+
+    node = submit_process(SpectraWorkChain, inputs)
+    label_run(node, spec, daemon=True)
+    return node

@@ -172,6 +172,23 @@ def _touch_storage() -> None:
         raise InputError(f"the profile's storage cannot be read ({reason}); restore .vibraloom from a backup") from error
 
 
+def start_daemon() -> None:
+    """Start the daemon of the loaded profile if it does not run.
+
+    Raises:
+        MissingError: it cannot be started.
+    """
+    from aiida.engine.daemon.client import DaemonException, get_daemon_client
+
+    client = get_daemon_client()
+    if client.is_daemon_running:
+        return
+    try:
+        client.start_daemon()
+    except DaemonException as error:
+        raise MissingError(f"the daemon cannot be started ({' '.join(str(error).split())}); look at: verdi daemon logshow") from error
+
+
 def remove(home: Path) -> None:
     """Remove what ``initialise`` made: the folder ``.vibraloom/`` with profile, jobs and logs."""
     if not (home / MARKER).is_file():

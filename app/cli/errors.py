@@ -21,7 +21,7 @@ INTERRUPTED = 130
 def reporting() -> Iterator[None]:
     """Turn errors into ``error: …`` on stderr and an exit code; also a decorator: ``@reporting()``.
 
-    Codes: 2 wrong input, 3 a computation failed, 4 something missing, 130 interrupted, 1 a fault in vibraloom.
+    Codes: 2 wrong input, 3 failed computation, 4 something missing, 130 interrupted, 1 a fault in vibraloom.
     ``VIBRALOOM_TRACEBACK=1`` prints the traceback of the latter too.
     """
     try:

@@ -19,9 +19,10 @@ import click
     help="Run the workflow again even if this spec is finished; finished jobs come from the cache.",
 )
 @click.option("--check", is_flag=True, help="Check the spec and what it needs; run nothing.")
+@click.option("-o", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures, CSV, JCAMP-DX and provenance graph.")
 @click.option("--profile", help="Use this existing AiiDA profile instead of the project's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(spec_path: Path, again: bool, check: bool, profile: str | None, as_json: bool) -> None:
+def command(spec_path: Path, again: bool, check: bool, folder: Path | None, profile: str | None, as_json: bool) -> None:
     """Run a spec to the end and deposit its spectra.
 
     Interrupted (Ctrl-C, kill, power), the same command goes on from what is finished. A spec that is finished is
@@ -51,7 +52,7 @@ def command(spec_path: Path, again: bool, check: bool, profile: str | None, as_j
             )
         else:
             node = _run(spec, inputs)
-    _conclude(node, as_json)
+    _conclude(node, folder, as_json)
 
 
 def _run(spec: Any, inputs: dict[str, Any]) -> Any:
@@ -93,7 +94,7 @@ def _run(spec: Any, inputs: dict[str, Any]) -> Any:
     return node
 
 
-def _conclude(node: Any, as_json: bool) -> None:
+def _conclude(node: Any, folder: Path | None, as_json: bool) -> None:
     from vibraloom.app.presentation import run_summary
     from vibraloom.errors import ComputationError
 
@@ -103,3 +104,8 @@ def _conclude(node: Any, as_json: bool) -> None:
             f"run {node.uuid[:8]}: {message}; look with: vibraloom show {node.uuid[:8]}, then run the same command again"
         )
     run_summary(node, as_json=as_json, stream=sys.stdout)
+    if folder is not None:
+        from vibraloom.app.report import write_report
+
+        written = write_report(node, folder)
+        click.echo(f"{folder}: {len(written)} files: overview.png, provenance.png, and .png .csv .jdx of each spectrum", err=True)

@@ -33,7 +33,7 @@ def build(spec: Path, output: Path, as_json: bool) -> None:
 
     try:
         import ase.io
-        from ase.io.formats import filetype
+        from ase.io.formats import filetype, ioformats
     except ModuleNotFoundError as error:
         raise MissingError(
             "ASE is needed to build structures; get it with: pip install 'vibraloom[workflows]'"
@@ -42,12 +42,9 @@ def build(spec: Path, output: Path, as_json: bool) -> None:
 
     if not output.parent.is_dir():
         raise InputError(f"-o {output}: folder {output.parent} does not exist; make it first")
-    try:
-        form = filetype(str(output), read=False)
-    except Exception as error:
-        raise InputError(
-            f"-o {output}: ASE knows no format of this suffix; use .extxyz, .cif or .vasp"
-        ) from error
+    form = filetype(str(output), read=False)
+    if form not in ioformats or not ioformats[form].can_write:
+        raise InputError(f"-o {output}: ASE writes no format of this suffix; use .extxyz, .cif or .vasp")
     system = load_spec(spec).system
     if system is None:
         raise InputError(f"{spec}: key 'system' is missing; it says what to build")

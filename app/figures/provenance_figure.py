@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import networkx as nx
     from matplotlib.figure import Figure
 
-# kind -> (legend, fill, edge, corner radius in inches, line style): shape and line tell them apart without colour
+# kind -> (legend, fill, edge, corner radius in inches, line style): shape and line tell apart without colour
 KINDS: dict[str, tuple[str, str, str, float, str]] = {
     "workchain": ("workflow", "#FBE3C4", "#B06A00", 0.0, "-"),
     "calculation": ("engine job", "#D4E6F4", "#0072B2", 0.0, "-"),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import h5py
 import numpy as np
@@ -97,7 +98,7 @@ def read_response(path: str | Path) -> ResponseSeries:
             )
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(
             f"{path}: not a response file with step, timestep, dipole and current; make it again"
         ) from error
@@ -125,53 +126,53 @@ def charge_response(
         InputError: lengths that do not fit, no velocities, or a molecule or a slab that is not neutral.
     """
     header = read_trajectory(trajectory, arrays=False)
-    charges, molecules = np.asarray(charges, dtype=np.float64), np.asarray(molecules, dtype=np.int64)
+    q = np.asarray(charges, dtype=np.float64)
+    owners = np.asarray(molecules, dtype=np.int64)
     atoms = len(header.numbers)
-    for name, values in (("charges", charges), ("molecules", molecules)):
-        if values.shape != (atoms,):
+    for key, shape in (("charges", q.shape), ("molecules", owners.shape)):
+        if shape != (atoms,):
             raise InputError(
-                f"{name}: shape {values.shape}, but {trajectory} has {atoms} atoms; give one value per atom"
+                f"{key}: shape {shape}, but {trajectory} has {atoms} atoms; give one value per atom"
             )
-    if not np.isfinite(charges).all():
-        raise InputError(
-            f"charges: atom {int(np.argmin(np.isfinite(charges)))} has a charge that is not a number"
-        )
-    ids, member = np.unique(molecules, return_inverse=True)
-    _check_neutral(ids, np.bincount(member, weights=charges), charges[molecules < 0], layers is not None)
+    if not np.isfinite(q).all():
+        raise InputError(f"charges: atom {int(np.argmin(np.isfinite(q)))} has a charge that is not a number")
+    _check_neutral(q, owners, layers is not None)
     frames = header.frames
     dipole, current = np.empty((frames, 3)), np.empty((frames, 3))
     species = {f"species/{SYMBOLS[number]}": header.numbers == number for number in np.unique(header.numbers)}
     names = [*species, *(f"layer/{name}" for name in (layers.names if layers else ()))]
-    parts = {name: np.empty((frames, 3)) for name in names}
-    # Sums over each molecule's atoms as one matrix product: slab atoms (id -1) belong to no molecule.
-    molecule_ids = ids[ids >= 0]
-    belongs = (molecules[None, :] == molecule_ids[:, None]).astype(np.float64)
-    fractions = belongs * header.masses / (belongs @ header.masses)[:, None]
+    parts = {name: np.zeros((frames, 3)) for name in names}
+    # Atoms sorted by molecule: a sum over each molecule is one reduceat. Slab atoms (id -1) belong to none.
+    order = np.argsort(owners, kind="stable")
+    order = order[owners[order] >= 0]
+    starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    masses = header.masses[order]
+    weights = np.add.reduceat(masses, starts) if len(starts) else np.empty(0)
     for chunk, positions, velocities in _blocks(trajectory, frames, atoms):
-        dipole[chunk] = np.einsum("a,fax->fx", charges, positions)
-        flow = charges[None, :, None] * velocities
+        dipole[chunk] = np.einsum("a,fax->fx", q, positions)
+        flow = q[None, :, None] * velocities
         current[chunk] = flow.sum(axis=1)
         for name, selected in species.items():
             parts[name][chunk] = flow[:, selected].sum(axis=1)
-        if layers is not None:
-            heights = positions[:, :, 2] @ fractions.T
-            molecular = np.einsum("ma,fax->fmx", belongs, flow, optimize=True)
+        if layers is not None and len(starts):
+            heights = np.add.reduceat(masses * positions[:, order, 2], starts, axis=1) / weights
+            molecular = np.add.reduceat(flow[:, order], starts, axis=1)
             for name, weight in layer_weights(heights, layers.edges, layers.names, layers.width).items():
                 parts[f"layer/{name}"][chunk] = np.einsum("fm,fmx->fx", weight, molecular)
     return ResponseSeries(header.step, header.timestep, dipole, current, parts)
 
 
-def _check_neutral(
-    ids: NDArray[np.int64], totals: NDArray[np.float64], slab: NDArray[np.float64], layered: bool
-) -> None:
+def _check_neutral(q: NDArray[np.float64], owners: NDArray[np.int64], layered: bool) -> None:
+    ids, member = np.unique(owners, return_inverse=True)
+    totals = np.bincount(member, weights=q)
     if np.abs(totals).max(initial=0.0) > NEUTRAL:
         worst = int(np.argmax(np.abs(totals)))
         owner = "the slab" if ids[worst] < 0 else f"molecule {int(ids[worst])}"
         raise InputError(
-            f"charges: {owner} carries {totals[worst]:+.6g} e; its dipole depends on the origin, so only "
-            "neutral ones are allowed"
+            f"charges: {owner} carries {totals[worst]:+.6g} e; its dipole depends on the origin, "
+            "so only neutral ones are allowed"
         )
-    if layered and np.abs(slab).max(initial=0.0) > NEUTRAL:
+    if layered and np.abs(q[owners < 0]).max(initial=0.0) > NEUTRAL:
         raise InputError("charges: slab atoms carry charges, which belong to no layer; leave the layers out")
 
 

@@ -23,7 +23,7 @@ from vibraloom.files.trajectory import Trajectory, read_trajectory
 from vibraloom.spectra import infrared, raman, slab_response, vdos
 from vibraloom.spectra.corrections import verlet_wavenumber
 from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
-from vibraloom.spectra.molecular_frame import eckart_rotation, rotate_dipole, rotate_polarizability
+from vibraloom.spectra.molecular_frame import eckart_rotation, rotate_dipoles, rotate_polarizabilities
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.structures.layers import layer_weights
 from vibraloom.structures.molecules import molecule_centres
@@ -77,12 +77,12 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
     for request in job["requests"]:
         if request["quantity"] == "ir":
             dipoles = [entry.response["dipole"] for entry in replicas]
-            turned = [rotate_dipole(dipole, turn) for dipole, turn in zip(dipoles, rotations, strict=True)]
+            turned = [rotate_dipoles(dipole, turn) for dipole, turn in zip(dipoles, rotations, strict=True)]
             found["ir"] = infrared(dipoles, interval, **options)
             found["ir_eckart"] = in_eckart_frame(infrared(turned, interval, **options))
         elif request["quantity"] == "raman":
             tensors = [entry.response["polarizability"] for entry in replicas]
-            turned = [rotate_polarizability(tensor, turn) for tensor, turn in zip(tensors, rotations, strict=True)]
+            turned = [rotate_polarizabilities(tensor, turn) for tensor, turn in zip(tensors, rotations, strict=True)]
             laser = job["laser_wavelength"]
             for name, spectrum in raman(tensors, interval, laser_wavelength=laser, **options).items():
                 found[f"raman_{name}"] = spectrum
@@ -172,19 +172,22 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
                 interval,
                 temperature=job["temperature"],
                 groups=species_groups(trajectory.numbers[liquid]) if "species" in by else None,
-                weights=[weights_of(job, entry, liquid) for entry in replicas] if "layer" in by else None,
+                weights=layer_memberships(job, replicas, liquid) if "layer" in by else None,
             )
     return found
 
 
-def weights_of(job: dict[str, Any], replica: Replica, liquid: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: ``layer/contact`` → (F, A)."""
+def layer_memberships(job: dict[str, Any], replicas: list[Replica], liquid: NDArray[np.int64]) -> dict[str, list[NDArray[Any]]]:
+    """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: ``layer/contact`` → (F, A) per replica."""
     layers = required(job, "layers")
     member = np.asarray(job["molecules"])[liquid]
-    trajectory = replica.trajectory
-    centres = molecule_centres(trajectory.positions[:, liquid], trajectory.masses[liquid], member)[..., 2]
-    weights = layer_weights(centres, layers["edges"], layers["names"], layers["width"])
-    return {f"layer/{name}": values[:, member] for name, values in weights.items()}
+    found: dict[str, list[NDArray[Any]]] = {f"layer/{name}": [] for name in layers["names"]}
+    for entry in replicas:
+        trajectory = entry.trajectory
+        heights = molecule_centres(trajectory.positions[:, liquid], trajectory.masses[liquid], member)[..., 2]
+        for name, values in layer_weights(heights, layers["edges"], layers["names"], layers["width"]).items():
+            found[f"layer/{name}"].append(values[:, member])
+    return found
 
 
 def shortened(spectrum: Spectrum, job: dict[str, Any]) -> Spectrum:

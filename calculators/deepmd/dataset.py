@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vibraloom.calculators.deepmd.plane_markers import with_markers
 from vibraloom.errors import InputError, MissingError
 
 FIELDS = ("positions", "numbers", "energy", "forces", "dipole", "polarizability")
@@ -83,7 +84,12 @@ def register_response_types() -> None:
 
 
 def write_dataset(
-    labels: str | Path, folder: str | Path, seed: int, validation_fraction: float = 0.1
+    labels: str | Path,
+    folder: str | Path,
+    seed: int,
+    validation_fraction: float = 0.1,
+    *,
+    plane_markers: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Write labels.npz as ``folder``/train and ``folder``/validation for deepmd-kit.
 
@@ -94,6 +100,7 @@ def write_dataset(
         folder: made if absent.
         seed: of the split.
         validation_fraction: part of the frames kept from training.
+        plane_markers: add the virtual sites of a planar molecule (polarizability alone is written then).
 
     Returns:
         the frame indices of the two parts.
@@ -109,10 +116,15 @@ def write_dataset(
     register_response_types()
     arrays = read_labels(labels)
     parts = split_frames(len(arrays["positions"]), seed, validation_fraction)
+    if plane_markers:
+        arrays = {
+            "positions": with_markers(arrays["positions"]),
+            "numbers": np.append(arrays["numbers"], [0, 0]),
+            "polarizability": arrays["polarizability"],
+        }
     for name, frames in zip(("train", "validation"), parts, strict=True):
-        system = dpdata.LabeledSystem(data=_data(arrays, frames)) if "energy" in arrays else None
-        if system is None:
-            system = dpdata.System(data=_data(arrays, frames))
+        kind = dpdata.LabeledSystem if "energy" in arrays else dpdata.System
+        system = kind(data=_data(arrays, frames))
         system.to_deepmd_npy(str(Path(folder) / name), set_size=len(frames), prec=np.float64)
     return parts
 

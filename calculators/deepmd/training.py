@@ -1,9 +1,9 @@
 """Train one deepmd-kit model (TensorFlow backend): energy, dipole or polarizability.
 
 Run as ``python -m vibraloom.calculators.deepmd.training job.json``. Keys: target (energy | dipole | polarizability), seed;
-optional steps, dataset (folder with train/ and validation/, else made from labels.npz), validation_fraction (0.1),
-descriptor, fitting, batch_size, learning_rate. A checkpoint model.ckpt in the folder, made with the same input.json,
-is continued. Results: input.json, lcurve.out, model.pb, validation.json, validation.npz.
+optional steps, validation_fraction (0.1), split_seed (0), descriptor, fitting, batch_size, learning_rate, previous
+(folder of an earlier attempt). Labels come from labels.npz. A checkpoint model.ckpt of the same input.json is
+continued. Results: input.json, lcurve.out, model.pb, validation.json, validation.npz.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.deepmd.dataset import write_dataset
+from vibraloom.calculators.deepmd.dataset import read_labels, write_dataset
+from vibraloom.calculators.deepmd.plane_markers import is_planar
 from vibraloom.calculators.job import Progress, positive, required, run_job, versions, whole_number
 from vibraloom.durable import replacing, write_text
 from vibraloom.errors import ComputationError, InputError, MissingError
@@ -71,15 +72,12 @@ def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) 
             "limit_pref_v": 0,
         }
     else:
-        # the response sits on the heavy atoms; hydrogen alone carries it where there is no other atom
-        heavy = [index for index, element in enumerate(elements) if element != "H"]
-        fitting |= {"type": "dipole" if target == "dipole" else "polar", "sel_type": heavy or [0]}
-        if target == "polarizability":
-            fitting["fit_diag"] = False
+        # every type answers: on the heavy atom alone water's polarizability error is forty times larger
+        kind = "dipole" if target == "dipole" else "polar"
+        fitting |= {"type": kind, "sel_type": list(range(len(elements)))}
         loss = {"type": "tensor", "pref": 1.0, "pref_atomic": 0.0}
     rate = job.get("learning_rate", DEFAULT_RATE)
     batch = whole_number(job, "batch_size", 8)
-    dataset = str(job.get("dataset", "dataset"))
     return {
         "model": {"type_map": elements, "descriptor": descriptor, "fitting_net": fitting},
         "learning_rate": {
@@ -90,8 +88,8 @@ def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) 
         },
         "loss": loss,
         "training": {
-            "training_data": {"systems": [f"{dataset}/train"], "batch_size": batch},
-            "validation_data": {"systems": [f"{dataset}/validation"], "batch_size": batch},
+            "training_data": {"systems": ["dataset/train"], "batch_size": batch},
+            "validation_data": {"systems": ["dataset/validation"], "batch_size": batch},
             "numb_steps": steps,
             "seed": seed,
             "disp_file": "lcurve.out",
@@ -150,6 +148,17 @@ def _last_step() -> int | None:
         return None
 
 
+def _fetch_previous(folder: Path) -> None:
+    """Copy an earlier attempt's checkpoint, where this folder has none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; previous names the folder of an earlier attempt")
+    if Path("checkpoint").exists() or not (folder / "checkpoint").exists():
+        return
+    for pattern in ("model.ckpt*", "lcurve.out", "input.json", "checkpoint"):
+        for source in folder.glob(pattern):
+            shutil.copyfile(source, source.name)
+
+
 def _run_dp(arguments: list[str], log: Path, progress: Progress | None, steps: int) -> None:
     """Run ``dp --tf`` with ``arguments``, following lcurve.out."""
     with log.open("ab") as output:
@@ -195,40 +204,27 @@ def _train(settings: dict[str, Any], progress: Progress) -> None:
     _run_dp(["freeze", "-o", "model.pb"], log, None, steps)
 
 
-def _validate(target: str, dataset: Path) -> dict[str, Any]:
-    """RMSE on the validation frames; arrays of both sides go to validation.npz."""
-    from ase.data import atomic_numbers
-
+def _validate(target: str, labels: dict[str, NDArray[Any]], frames: NDArray[np.int64]) -> dict[str, Any]:
+    """RMSE on the validation frames; both sides go to validation.npz."""
     from vibraloom.calculators.ase.engines import open_deepmd
+    from vibraloom.calculators.deepmd.response import TensorModel
 
-    folder = dataset / "validation"
-    names = (folder / "type_map.raw").read_text(encoding="utf-8").split()
-    kinds = np.loadtxt(folder / "type.raw", dtype=int, ndmin=1)
-    load = {name: np.load(folder / "set.000" / f"{name}.npy", allow_pickle=False) for name in ("coord",)}
-    coordinates = load["coord"]
-    frames, atoms = len(coordinates), len(kinds)
-    numbers = [atomic_numbers[names[kind]] for kind in kinds]
-    cells = None if (folder / "nopbc").exists() else np.load(folder / "set.000" / "box.npy", allow_pickle=False)
-
-    def reference(name: str) -> NDArray[np.float64]:
-        return np.load(folder / "set.000" / f"{name}.npy", allow_pickle=False).reshape(frames, -1)
-
+    positions, numbers = labels["positions"][frames], labels["numbers"].tolist()
+    count = len(frames)
     pairs: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], str]] = {}
     if target == "energy":
         model, types = open_deepmd("model.pb", numbers)
-        energy, forces = model.eval(coordinates, cells, types)[:2]
-        pairs["energy"] = (
-            np.asarray(energy, float).reshape(frames, 1) / atoms,
-            reference("energy") / atoms,
-            "eV/atom",
-        )
-        pairs["forces"] = (np.asarray(forces, float).reshape(frames, -1), reference("force"), "eV/angstrom")
+        energy, forces = model.eval(positions.reshape(count, -1), None, types)[:2]
+        per_atom = labels["energy"][frames] / len(numbers)
+        pairs["energy"] = (np.asarray(energy, float).reshape(count) / len(numbers), per_atom, "eV/atom")
+        if "forces" in labels:
+            pairs["forces"] = (np.asarray(forces, float), labels["forces"][frames], "eV/angstrom")
     else:
-        model, types = open_deepmd("model.pb", numbers, "DeepDipole" if target == "dipole" else "DeepPolar")
-        values = np.asarray(model.eval(coordinates, cells, types, atomic=False), float).reshape(frames, -1)
-        pairs[target] = (values, reference(target), "e*angstrom" if target == "dipole" else "angstrom^3")
+        unit = "e*angstrom" if target == "dipole" else "angstrom^3"
+        pairs[target] = (TensorModel("model.pb", target, numbers)(positions), labels[target][frames], unit)
     with replacing("validation.npz") as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **{f"{k}_model": p[0] for k, p in pairs.items()}, **{f"{k}_label": p[1] for k, p in pairs.items()})
+        sides = {f"{name}_model": pair[0] for name, pair in pairs.items()}
+        np.savez(handle, frame=frames, **sides, **{f"{name}_label": pair[1] for name, pair in pairs.items()})
     return {
         name: {
             "rmse": float(np.sqrt(np.mean((model_side - label_side) ** 2))),
@@ -248,20 +244,30 @@ def main(job: dict[str, Any], progress: Progress) -> None:
         ComputationError: training failed or gave a value that is no number.
     """
     _dp()
-    dataset = Path(str(job.get("dataset", "dataset")))
-    if not (dataset / "validation" / "set.000").is_dir():
-        if "dataset" in job:
-            raise InputError(f"{dataset}: no such dataset (folders train and validation); write it first")
-        seed = whole_number(job, "split_seed", 0, minimum=0)
-        write_dataset("labels.npz", dataset, seed, positive(job, "validation_fraction", 0.1))
-    elements = (dataset / "train" / "type_map.raw").read_text(encoding="utf-8").split()
-    kinds = np.loadtxt(dataset / "train" / "type.raw", dtype=int, ndmin=1)
-    counts = [max(int((kinds == index).sum()), 1) for index in range(len(elements))]
+    target = required(job, "target")
+    labels = read_labels("labels.npz")
+    if target in TARGETS and target not in labels:
+        raise InputError(f"labels.npz: array {target} is missing; label frames with it")
+    if "previous" in job:
+        _fetch_previous(Path(job["previous"]))
+    marked = target == "polarizability" and is_planar(labels["positions"])
+    shutil.rmtree("dataset", ignore_errors=True)
+    _, validation = write_dataset(
+        "labels.npz",
+        "dataset",
+        whole_number(job, "split_seed", 0, minimum=0),
+        positive(job, "validation_fraction", 0.1),
+        plane_markers=marked,
+    )
+    elements = Path("dataset/train/type_map.raw").read_text(encoding="utf-8").split()
+    kinds = np.loadtxt("dataset/train/type.raw", dtype=int, ndmin=1)
+    counts = [int((kinds == index).sum()) for index in range(len(elements))]
     settings = training_input(job, elements, counts)
     _train(settings, progress)
-    errors = _validate(str(job["target"]), dataset)
+    errors = _validate(target, labels, validation)
     summary = {
-        "target": job["target"],
+        "target": target,
+        "plane_markers": marked,
         "steps": settings["training"]["numb_steps"],
         "seed": settings["training"]["seed"],
         "validation": errors,

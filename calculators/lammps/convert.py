@@ -5,7 +5,7 @@ Writes the trajectory when production is complete, or ``incomplete.json`` ({"las
 "restart_step", "segments", "notes"}) when it is not; either way the exit code is 0, nothing is printed, and
 done.json is written last (see :mod:`vibraloom.calculators.job`; a failure leaves error.json and one line on
 stderr). ``restart`` is the newest whole restart file, relative to the job's folder, or null: then the run
-must begin again. ``segments`` is the number for the next segment.
+must begin again, in an empty folder. ``segments`` is the number for the next segment.
 
 Keys of job.json (written by :mod:`.input_writer`):
 

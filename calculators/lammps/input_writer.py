@@ -114,7 +114,7 @@ def write_restart_input(
     run = _prepare(numbers, positions, cell, pbc, molecules, settings, masses)
     lines = [
         *_header(run, segment),
-        f"read_restart {restart}",
+        f'read_restart "{restart}"',
         *_force_field(run),
         *_timer(run),
         *_production(run, segment),
@@ -131,10 +131,11 @@ def _prepare(
     settings: Settings,
     masses: NDArray[np.floating] | None,
 ) -> _Prepared:
-    numbers, molecules = np.asarray(numbers, dtype=np.int64), np.asarray(molecules, dtype=np.int64)
+    atomic_numbers = np.asarray(numbers, dtype=np.int64)
+    molecules = np.asarray(molecules, dtype=np.int64)
     positions = np.asarray(positions, dtype=np.float64)
     flags = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
-    atoms = len(numbers)
+    atoms = len(atomic_numbers)
     if (
         atoms == 0
         or positions.shape != (atoms, 3)
@@ -143,7 +144,7 @@ def _prepare(
     ):
         raise InputError(
             f"structure: {atoms} atoms, positions {positions.shape}, molecules {molecules.shape}; allowed: "
-            "(A,), (A, 3), (A,)"
+            "finite numbers of shapes (A,), (A, 3), (A,)"
         )
     if not (molecules >= 0).any():
         raise InputError("structure: no molecule, only slab atoms, which never move; add a liquid")
@@ -153,7 +154,7 @@ def _prepare(
         )
     lengths = np.ones(3) if flags == (False, False, False) else _orthogonal(cell)
     topology = build_topology(
-        numbers,
+        atomic_numbers,
         positions,
         lengths,
         flags,
@@ -174,7 +175,7 @@ def _prepare(
                 f"least {WALL_MARGIN:g} Å of vacuum"
             )
     box = None if cell is None or flags == (False, False, False) else np.asarray(cell, dtype=np.float64)
-    return _Prepared(topology, settings, load_model(settings.model), numbers, flags, box, low, high)
+    return _Prepared(topology, settings, load_model(settings.model), atomic_numbers, flags, box, low, high)
 
 
 def _orthogonal(cell: NDArray[np.floating] | None) -> NDArray[np.float64]:

@@ -93,7 +93,9 @@ class ClassicalModel(_Strict):
         species = set(self.lj)
         if set(self.charges) != species or set(self.masses) != species:
             raise ValueError("charges, masses and lj name different species")
-        unknown = (species | {a for term in (*self.bonds, *self.angles) for a in term.atoms}) - set(SYMBOLS)
+        bonded = {atom for bond in self.bonds for atom in bond.atoms}
+        bonded |= {atom for angle in self.angles for atom in angle.atoms}
+        unknown = (bonded - species) | (species - set(SYMBOLS))
         if unknown or min(self.masses.values()) <= 0:
             raise ValueError(f"unknown species {sorted(unknown)} or a mass that is not positive")
         if self.kind == "molecule":

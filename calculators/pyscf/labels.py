@@ -1,8 +1,9 @@
 """Labels for learning: energy, forces, dipole and polarizability of every frame of frames.extxyz.
 
 Run as ``python -m vibraloom.calculators.pyscf.labels job.json``. Keys: functional, basis; optional charge (0),
-unpaired (0), field (0.002 a.u.), processes (1), max_failed (0.1), max_asymmetry (0.01).
-Each finished frame is kept as label-00012.npz; a job that is started again skips those. Results: labels.npz, labels.json.
+unpaired (0), field (0.002 a.u.), processes (1), max_failed (0.1), max_asymmetry (0.01), previous (folder of an
+earlier attempt). Each finished frame is kept as label-00012.npz; a job that is started again skips those.
+Results: labels.npz, labels.json.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -159,6 +161,8 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     check_level(level, numbers.tolist())
     # a label made with other settings must not be taken for a finished one
     settings = {**vars(level), "numbers": numbers.tolist()}
+    if "previous" in job:
+        _fetch_previous(Path(job["previous"]))
     _forget_other_settings(settings)
     frames = len(positions)
     todo = [index for index in range(frames) if not _finished(index, positions[index])]
@@ -181,6 +185,16 @@ def main(job: dict[str, Any], progress: Progress) -> None:
             f"frame {first}: {failures[first]}"
         )
     _collect(numbers, [index for index in range(frames) if str(index) not in failures], settings, frames)
+
+
+def _fetch_previous(folder: Path) -> None:
+    """Copy an earlier attempt's finished labels, where this folder has none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; previous names the folder of an earlier attempt")
+    if not Path("labels-settings.json").exists():
+        for pattern in ("label-*.npz", "labels-settings.json"):
+            for source in sorted(folder.glob(pattern)):
+                shutil.copyfile(source, source.name)
 
 
 def _forget_other_settings(settings: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import scipy.constants as codata
 from numpy.typing import NDArray
+
 from vibraloom.calculators.lammps.checkpoints import newest_restart, restart_step
 from vibraloom.calculators.lammps.convert import convert
 from vibraloom.calculators.lammps.executable import INSTALL, Program, find_lammps
@@ -23,9 +24,8 @@ from vibraloom.calculators.lammps.input_writer import write_input, write_restart
 from vibraloom.calculators.lammps.models import load_model
 from vibraloom.calculators.lammps.output_reader import read_dump
 from vibraloom.calculators.lammps.settings import Settings
-from vibraloom.files.trajectory import Trajectory, read_trajectory
-
 from vibraloom.errors import ComputationError, MissingError
+from vibraloom.files.trajectory import Trajectory, read_trajectory
 from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV, BOLTZMANN_EV_PER_K, KCAL_PER_MOL_IN_EV
 
 WATER = np.array([[0.0, 0.0, 0.0], [1.012, 0.0, 0.0], [-0.399, 0.930, 0.0]])
@@ -61,8 +61,8 @@ def bulk() -> Structure:
 def film() -> Structure:
     a = 4.0782 / np.sqrt(2)
     layer = np.array([[i * a, j * a, 0.0] for i in range(3) for j in range(3)])
-    gold = np.concatenate([layer, layer + [a / 2, a / 2, 4.0782 / 2]])
-    positions = waters(2) + [0.5, 0.5, 2.04 + 2.6]
+    gold = np.concatenate([layer, layer + np.array([a / 2, a / 2, 4.0782 / 2])])
+    positions = waters(2) + np.array([0.5, 0.5, 2.04 + 2.6])
     return (
         np.r_[np.full(18, 79), np.tile([8, 1, 1], 8)],
         np.r_[gold, positions],

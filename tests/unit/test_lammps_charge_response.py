@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from vibraloom.calculators.charges import response
 from vibraloom.calculators.charges.response import Layers, charge_response, read_response
-from vibraloom.files.trajectory import Trajectory, write_trajectory
-
 from vibraloom.errors import InputError
+from vibraloom.files.trajectory import Trajectory, write_trajectory
 
 NUMBERS = np.array([79, 8, 1, 1, 8, 1, 1])
 CHARGES = np.array([0.0, -0.82, 0.41, 0.41, -0.82, 0.41, 0.41])
@@ -100,7 +100,7 @@ def test_a_layer_holds_the_current_of_the_molecules_in_it(trajectory: Path) -> N
 
 
 def test_a_molecule_moving_through_an_edge_adds_no_current(tmp_path: Path) -> None:
-    # A rigid dipole that drifts along z has no current, whatever layer it is in: weights act on the derivative.
+    # A rigid dipole that drifts along z has no current in any layer: weights act on the derivative.
     drifting = moving(200)
     height = np.linspace(0.0, 8.0, 200)[:, None]
     positions = np.repeat(drifting.positions[:1], 200, axis=0)

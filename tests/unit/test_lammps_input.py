@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from vibraloom.calculators.lammps.input_writer import write_input, write_restart_input
+from vibraloom.calculators.lammps.models import load_model
 from vibraloom.calculators.lammps.settings import Settings
 from vibraloom.calculators.lammps.topology import build_topology
-from vibraloom.calculators.lammps.models import load_model
-
 from vibraloom.errors import InputError
 
 WATER = np.array([[0.0, 0.0, 0.0], [1.012, 0.0, 0.0], [-0.399, 0.930, 0.0]])
@@ -32,7 +32,7 @@ def settings(**changes: Any) -> Settings:
 
 
 def bulk() -> tuple[Any, ...]:
-    positions = np.concatenate([WATER + [x, y, 3.0] for x in (2.0, 6.0) for y in (2.0, 6.0)])
+    positions = np.concatenate([WATER + np.array([x, y, 3.0]) for x in (2.0, 6.0) for y in (2.0, 6.0)])
     return np.tile([8, 1, 1], 4), positions, np.eye(3) * 8.0, (True, True, True), np.repeat(np.arange(4), 3)
 
 
@@ -91,7 +91,7 @@ def test_each_water_gets_two_bonds_and_one_angle_about_oxygen() -> None:
 
 def test_a_molecule_folded_across_the_boundary_is_made_whole() -> None:
     numbers, positions, cell, pbc, molecules = bulk()
-    moved = positions + [5.5, 1.2, 0.0]
+    moved = positions + np.array([5.5, 1.2, 0.0])
     whole = section(write_input(numbers, moved, cell, pbc, molecules, settings())["data.lammps"], "Atoms")
     folded = section(
         write_input(numbers, moved % 8.0, cell, pbc, molecules, settings())["data.lammps"], "Atoms"
@@ -152,7 +152,7 @@ def test_a_continued_run_goes_on_to_the_same_last_step() -> None:
     files = write_restart_input(*bulk(), settings(), restart="checkpoint-a.restart", segment=3)
     assert set(files) == {"in.lammps", "job.json"}
     script = files["in.lammps"]
-    assert "read_restart checkpoint-a.restart\n" in script
+    assert 'read_restart "checkpoint-a.restart"\n' in script
     assert "dump-0003.bin" in script
     assert "run 400 upto\n" in script
     assert "velocity" not in script
@@ -198,7 +198,7 @@ def test_a_structure_that_does_not_fit_is_refused() -> None:
     assert "needs a cell" in refused(2, None, bulk())
     assert "pbc" in refused(3, (True, False, False), bulk())
     assert "vacuum" in refused(2, np.diag([8.0, 8.0, 3.9]), film())
-    assert "no molecule" in refused(4, np.full(12, -1), bulk()[:4] + (None,))
+    assert "no molecule" in refused(4, np.full(12, -1), (*bulk()[:4], None))
 
 
 def test_wrong_molecule_ids_are_refused() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+
 from vibraloom.calculators.lammps.models import (
     FOLDER,
     available_models,
@@ -15,7 +16,6 @@ from vibraloom.calculators.lammps.models import (
     read_model,
     species_of,
 )
-
 from vibraloom.errors import InputError
 
 # Nearest-neighbour distances in Å from room-temperature lattice constants (a / sqrt 2).
@@ -57,7 +57,7 @@ def test_gold_minimum_lies_at_r0() -> None:
 
 @pytest.mark.parametrize("metal", sorted(NEIGHBOURS))
 def test_metal_r0_fits_the_crystal(metal: str) -> None:
-    # A Lennard-Jones fcc crystal is compressed by 1-3 % against r0; a swapped or mistyped metal falls outside.
+    # A Lennard-Jones fcc crystal is compressed by 1-3 % against r0; a mistyped metal falls outside.
     r0 = load_model("heinz/lj").lj[metal].r0
     assert r0 is not None
     assert 1.01 < r0 / NEIGHBOURS[metal] < 1.03

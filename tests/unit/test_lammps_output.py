@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from vibraloom.calculators.lammps.convert import convert
 from vibraloom.calculators.lammps.output_reader import COLUMNS, read_dump, read_output, read_thermo
-from vibraloom.files.trajectory import read_trajectory
-
 from vibraloom.errors import ComputationError, InputError
+from vibraloom.files.trajectory import read_trajectory
 from vibraloom.units import KCAL_PER_MOL_IN_EV
 
 ATOMS = 5
@@ -29,7 +30,7 @@ def frame(step: int, rows: NDArray[np.float64], processes: int = 1, columns: str
     # Uneven shares, and other ones in each frame, as after a migration of atoms.
     cuts = np.linspace(0, len(rows), processes + 1).astype(int)
     cuts[1:-1] += step % 2
-    shares = [rows[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    shares = [rows[a:b] for a, b in pairwise(cuts)]
     return head + b"".join(struct.pack("<i", share.size) + share.tobytes() for share in shares)
 
 
@@ -211,7 +212,7 @@ def test_a_coordinate_that_is_not_a_number_names_its_step(tmp_path: Path) -> Non
 
 def test_a_foreign_dump_is_refused(tmp_path: Path) -> None:
     path = segment(tmp_path, 0, range(0, 8, 4))
-    with pytest.raises(InputError, match="5 atoms in a frame, 6 in job.json"):
+    with pytest.raises(InputError, match=r"5 atoms in a frame, 6 in job\.json"):
         read_dump(path, 6)
     path.write_bytes(frame(0, rows_of(0), columns="id x y z vx vy vz"))
     with pytest.raises(InputError, match="allowed: 'id xu yu zu vx vy vz'"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from vibraloom.structures.layers import film_layers, layer_weights
 
 from vibraloom.errors import InputError
-from vibraloom.structures.layers import film_layers, layer_weights
 
 NAMES = ["contact", "middle", "surface"]
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.data import covalent_radii
-
-from vibraloom.errors import InputError
 from vibraloom.structures.molecules import (
     COVALENT_RADII,
     assign_molecules,
@@ -18,7 +16,11 @@ from vibraloom.structures.molecules import (
     molecule_centres,
 )
 
+from vibraloom.errors import InputError
+
 WATER = np.array([[0.0, 0.0, 0.0], [0.757, 0.586, 0.0], [-0.757, 0.586, 0.0]])
+
+
 def water_at(*place: float) -> np.ndarray:
     """Positions (Å) of one water molecule."""
     return WATER + np.array(place)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import TypeAdapter
+from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem, System, parse_system
 
 from vibraloom.errors import InputError
-from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem, System, parse_system
 
 INTERFACE = yaml.safe_load(
     "{kind: interface, slab: {element: Au, facet: 111, layers: 4, size: [4, 4]}, "
