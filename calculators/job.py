@@ -8,14 +8,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from vibraloom import __version__
-from vibraloom.durable import write_text
+from vibraloom.durable import replacing, write_text
 from vibraloom.errors import InputError, VibraloomError
 
 THREAD_VARIABLES = (
@@ -111,6 +111,19 @@ def multiple_of_timestep(job: dict[str, Any], key: str, timestep: float, default
     return steps
 
 
+def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays as an npz file that is read without pickle, whole or not at all.
+
+    Raises:
+        ComputationError: the disk is full or the folder cannot be written.
+    """
+    import numpy as np  # after the thread variables are set
+
+    entries: dict[str, Any] = dict(arrays)
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **entries)
+
+
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
     """Versions of Python, vibraloom and of those ``packages`` (distribution names) that are installed."""
     found = {"python": sys.version.split()[0], "vibraloom": __version__}
@@ -160,9 +173,10 @@ def _record(folder: Path, kind: str, exit_code: int, message: str) -> None:
 def run_job(main: Callable[[dict[str, Any], Progress], None]) -> None:
     """Run ``main(job, progress)`` with the job file named on the command line, inside that file's folder.
 
-    On success done.json (versions, wall seconds) is written last. A :class:`VibraloomError` becomes error.json
-    and the process ends with its exit code; any other exception becomes error.json of kind "Unexpected", with
-    a traceback on stderr and exit code 1. error.json and done.json of an earlier attempt are removed first.
+    On success done.json (versions, wall seconds) is written last. A :class:`VibraloomError` becomes
+    error.json and the process ends with its exit code; any other exception becomes error.json of kind
+    "Unexpected", with a traceback on stderr and exit code 1. error.json and done.json of an earlier attempt
+    are removed first.
     """
     start = time.monotonic()
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "job.json").absolute()
@@ -173,7 +187,9 @@ def run_job(main: Callable[[dict[str, Any], Progress], None]) -> None:
     os.chdir(folder)
     for stale in ("error.json", "done.json"):
         (folder / stale).unlink(missing_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that child processes end too
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that child processes end too
     with _failures_recorded(folder):
         job = _read_job(path)
         set_threads(whole_number(job, "threads", 1))

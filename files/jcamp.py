@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vibraloom.files.tables import Spectra, named_spectra, spectrum_from_record, spectrum_record
-from vibraloom.spectra.spectrum import Array, Spectrum
 
 from vibraloom import __version__
 from vibraloom.durable import write_text
 from vibraloom.errors import InputError
+from vibraloom.files.tables import Spectra, named_spectra, spectrum_from_record, spectrum_record
+from vibraloom.spectra.spectrum import Array, Spectrum
 
 WIDTH = 80
 """Longest line that JCAMP-DX allows."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vibraloom.files.trajectory import Trajectory, read_trajectory
 
 from vibraloom.errors import InputError
+from vibraloom.files.trajectory import Trajectory, read_trajectory
 from vibraloom.units import unit_factor
 
 _H5_SUFFIXES = (".h5", ".h5md", ".hdf5")

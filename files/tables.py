@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vibraloom.spectra.spectrum import SCHEMA, Array, Conventions, Spectrum, Verdict
 
 from vibraloom import __version__
 from vibraloom.durable import replacing, write_text
 from vibraloom.errors import InputError
+from vibraloom.spectra.spectrum import SCHEMA, Array, Conventions, Spectrum, Verdict
 
 AXIS = "wavenumber_cm-1"
 """Heading of the wavenumber column."""
@@ -202,7 +202,7 @@ def write_json(path: str | Path, spectra: Spectra) -> None:
     try:
         text = json.dumps(record, allow_nan=False)
     except ValueError as error:
-        raise InputError(f"{path}: the conventions or the verdict hold a number that is not finite") from error
+        raise InputError(f"{path}: a number in the conventions or the verdict is not finite") from error
     write_text(path, text + "\n")
 
 

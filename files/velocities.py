@@ -10,10 +10,10 @@ from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from vibraloom.files.series import agreed_interval, finite, given_timestep, own_trajectory, read_array
-from vibraloom.files.trajectory import frame_interval
 
 from vibraloom.errors import InputError, MissingError
+from vibraloom.files.series import agreed_interval, finite, given_timestep, own_trajectory, read_array
+from vibraloom.files.trajectory import frame_interval
 from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV, BOLTZMANN_EV_PER_K
 
 UNITS = {"angstrom/fs": 1.0, "angstrom/ps": 1e-3}

@@ -55,9 +55,7 @@ def find_bands(spectrum: Spectrum, low: float, high: float, minimum_prominence: 
     if top <= 0:
         return []
     peaks, _ = scipy.signal.find_peaks(intensity, prominence=minimum_prominence * top)
-    minima = [
-        int(np.argmin(intensity[a : b + 1])) + int(a) for a, b in itertools.pairwise(peaks)
-    ]
+    minima = [int(np.argmin(intensity[a : b + 1])) + int(a) for a, b in itertools.pairwise(peaks)]
     edges = [0, *minima, len(intensity) - 1]
     bands = []
     for number, peak in enumerate(peaks):

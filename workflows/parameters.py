@@ -59,6 +59,7 @@ def dft_modes(run: Spec) -> dict[str, Any]:
     return {
         "engine": {"kind": words.engine, "functional": words.functional, "basis": words.basis},
         "polarizability": False,
+        "processes": run.resources.cores,
     }
 
 

@@ -6,9 +6,9 @@ import importlib
 from typing import Any
 
 import click
-from vibraloom.app.cli.errors import reporting
 
 from vibraloom import __version__
+from vibraloom.app.cli.errors import reporting
 from vibraloom.errors import MissingError
 
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vibraloom.files.tables import Spectra
-
 from vibraloom.errors import InputError
+from vibraloom.files.tables import Spectra
 
 SUFFIXES = (".csv", ".jdx", ".json", ".npz", ".png")
 """Suffixes of the formats that can be written."""

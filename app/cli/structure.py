@@ -56,4 +56,11 @@ def build(spec: Path, output: Path, as_json: bool) -> None:
         return
     click.echo(f"wrote {output}: {len(atoms)} atoms, {atoms.get_chemical_formula(mode='hill')}")
     for key, value in report.items():
-        click.echo(f"  {key}: {value}")
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            text = format(value, ".6g") if isinstance(value, float) else value
+            click.echo(f"  {key.replace('_', ' ')}: {text}")
+    for pair, distance in report.get("smallest_distance", {}).items():
+        click.echo(f"  smallest distance {pair}: {distance:.3f} angstrom")
+    for kind in ("notes", "warnings"):
+        for line in report.get(kind, ()):
+            click.echo(f"  {kind.removesuffix('s')}: {line}")

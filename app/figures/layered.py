@@ -5,7 +5,7 @@ An edge that spans several columns passes through way points: it runs between th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,39 @@ def layered_layout(graph: nx.DiGraph, heights: Mapping[Hashable, float], *, gap:
         edge: [(column[point], height[point]) for point in points] for edge, points in routes.items()
     }
     return Layout({node: column[node] for node in graph}, {node: height[node] for node in graph}, positions)
+
+
+def folded_bands(widths: Sequence[float], spans: Sequence[tuple[int, int]], widest: float) -> list[range]:
+    """Split the columns into rows about as wide as ``widest`` or less, alike in width, cutting few edges.
+
+    Args:
+        widths: width of each column.
+        spans: first and last column of each edge.
+        widest: width of a row, same unit as ``widths``.
+
+    Returns:
+        Columns of each row, from the top.
+    """
+    total = sum(widths)
+    rows = max(1, -(-total // widest))
+    bands: list[range] = []
+    first, used = 0, 0.0
+    while first < len(widths):
+        left_over = rows - len(bands)
+        if left_over <= 1:
+            bands.append(range(first, len(widths)))
+            break
+        share = (total - used) / left_over
+        choices = []
+        for end in range(first + 1, len(widths)):
+            width = sum(widths[first:end])
+            cut = sum(start < end <= stop for start, stop in spans)
+            choices.append((abs(width - share) / share * 10 + cut, end))
+        end = min(choices)[1] if choices else len(widths)
+        bands.append(range(first, end))
+        used += sum(widths[first:end])
+        first = end
+    return bands
 
 
 def _without_cycles(graph: nx.DiGraph) -> nx.DiGraph:

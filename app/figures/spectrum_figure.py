@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from vibraloom.app.figures import style
-from vibraloom.spectra.spectrum import Spectrum
 
+from vibraloom.app.figures import style
 from vibraloom.errors import InputError
+from vibraloom.spectra.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

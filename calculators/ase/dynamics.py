@@ -1,11 +1,14 @@
-"""Replica molecular dynamics: Langevin equilibration, then energy-conserving velocity Verlet from structure.extxyz.
+"""Replica molecular dynamics: Langevin equilibration, then energy-conserving velocity Verlet from
+structure.extxyz.
 
-Run as ``python -m vibraloom.calculators.ase.dynamics job.json``. Keys: engine, temperature (K), timestep, length, every
-(fs), seed; optional replicas (1), equilibration (1000 fs), friction (0.02 / fs), checkpoint (frames per segment, 1000),
-processes (1), initial ({"velocities": "thermal" | "zero"}), remove ("translation" | "none"), previous (folder of an
-earlier attempt). Result: trajectory-RR.h5 per replica, frames at steps 0, stride, … below length.
+Run as ``python -m vibraloom.calculators.ase.dynamics job.json``. Keys: engine, temperature (K), timestep,
+length, every (fs), seed; optional replicas (1), equilibration (1000 fs), friction (0.02 / fs), checkpoint
+(frames per segment, 1000), processes (1), initial ({"velocities": "thermal" | "zero"}), remove ("translation"
+| "none"), previous (folder of an earlier attempt). Result: trajectory-RR.h5 per replica, frames at steps 0,
+stride, … below length.
 
-A run that was cut off continues from its last checkpoint when it is started again; a longer ``length`` extends it.
+A run that was cut off continues from its last checkpoint when it is started again; a longer ``length``
+extends it.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ from vibraloom.files.trajectory import Trajectory, join_segments, read_trajector
 
 SETTINGS = Path("dynamics-settings.json")
 BATCH_ATOMS = 300
-"""Below this many atoms in all, a network or springs advance every replica in one call: start-up and overhead win."""
+"""Below this many atoms in all, a network or springs advance every replica in one call: start-up and overhead
+win."""
 
 
 def read_plan(job: dict[str, Any]) -> Plan:
@@ -127,7 +131,11 @@ def _fetch_previous(folder: Path) -> None:
         raise InputError(f"{folder}: no such folder; previous names the folder of an earlier attempt")
     if SETTINGS.exists() or not (folder / SETTINGS).exists():
         return
-    for pattern in ("segment-*.h5", "checkpoint-*.npz", SETTINGS.name):  # the settings last: they declare the rest
+    for pattern in (
+        "segment-*.h5",
+        "checkpoint-*.npz",
+        SETTINGS.name,
+    ):  # the settings last: they declare the rest
         for source in sorted(folder.glob(pattern)):
             shutil.copyfile(source, source.name)
 
@@ -142,7 +150,9 @@ def _start_worker(reports: Any) -> None:
 
 def _advance_in_worker(plan: Plan, group: list[int]) -> None:
     atoms = read_structure("structure.extxyz")
-    advance_replicas(plan, group, atoms, make_forces(plan.engine, atoms), lambda done: _report.put((group[0], done)))
+    advance_replicas(
+        plan, group, atoms, make_forces(plan.engine, atoms), lambda done: _report.put((group[0], done))
+    )
 
 
 def _advance_all(plan: Plan, groups: list[list[int]], processes: int, progress: Progress) -> None:
@@ -204,15 +214,14 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     for replica in range(plan.replicas):
         paths = sorted(Path().glob(f"segment-{replica:02d}-*.h5"))
         joined = join_segments([read_trajectory(path) for path in paths])
-        keep = joined.step < plan.steps
+        if joined.step[-1] >= plan.steps:
+            raise InputError(
+                f"job.json: length is shorter than the {int(joined.step[-1])} steps that are done; "
+                "give at least those"
+            )
         drift = energy_drift(joined)
         joined.attributes |= {"energy_drift": drift, "energy_drift_unit": "eV/atom/ps"}
-        if keep.all():
-            write_trajectory(f"trajectory-{replica:02d}.h5", joined)
-        else:
-            raise InputError(
-                f"job.json: length is shorter than what is done ({int(joined.step[-1])} steps); give at least that"
-            )
+        write_trajectory(f"trajectory-{replica:02d}.h5", joined)
         drifts.append(drift)
     summary = {
         "plan": asdict(plan),

@@ -2,8 +2,9 @@
 
 An engine is a plain entry of a job: ``{"kind": "deepmd", "model": "model.pb"}``,
 ``{"kind": "pyscf", "functional": "PBE", "basis": "aug-cc-pVDZ"}``, ``{"kind": "tblite"}`` or
-``{"kind": "harmonic", "sites": [[x, y, z], …], "spring": eV/Å² (a number, or one per atom or per atom and axis)}`` /
-``{"kind": "harmonic", "bonds": [{"atoms": [0, 1], "length": Å, "spring": eV/Å²}]}``, both with optional ``"charges"``.
+``{"kind": "harmonic", "sites": [[x, y, z], …], "spring": eV/Å² (a number, or one per atom or per atom and
+axis)}`` / ``{"kind": "harmonic", "bonds": [{"atoms": [0, 1], "length": Å, "spring": eV/Å²}]}``, both with
+optional ``"charges"``.
 """
 
 from __future__ import annotations
@@ -131,7 +132,9 @@ def _one_by_one(calculator: Calculator, atoms: Atoms) -> ForceFunction:
     return evaluate
 
 
-def open_deepmd(model: str | Path, numbers: Array | list[int], kind: str = "DeepPot") -> tuple[Any, NDArray[np.int64]]:
+def open_deepmd(
+    model: str | Path, numbers: Array | list[int], kind: str = "DeepPot"
+) -> tuple[Any, NDArray[np.int64]]:
     """An evaluator of deepmd-kit (DeepPot, DeepDipole or DeepPolar) and the model's type index per atom.
 
     Raises:
@@ -160,7 +163,9 @@ def open_deepmd(model: str | Path, numbers: Array | list[int], kind: str = "Deep
     symbols = [chemical_symbols[int(number)] for number in numbers]
     unknown = sorted(set(symbols) - set(type_map))
     if unknown:
-        raise InputError(f"{model}: knows {', '.join(type_map)}, not {', '.join(unknown)}; train it with that element")
+        raise InputError(
+            f"{model}: knows {', '.join(type_map)}, not {', '.join(unknown)}; train it with that element"
+        )
     return evaluator, np.array([type_map.index(symbol) for symbol in symbols])
 
 
@@ -168,7 +173,9 @@ def _cells(atoms: Atoms, frames: int) -> Array | None:
     if not atoms.pbc.any():
         return None
     if not atoms.pbc.all():
-        raise InputError("structure: periodic along some axes only; deepmd wants all three (a slab keeps its vacuum)")
+        raise InputError(
+            "structure: periodic along some axes only; deepmd wants all three (a slab keeps its vacuum)"
+        )
     return np.tile(atoms.cell.array.reshape(1, 9), (frames, 1))
 
 
@@ -195,7 +202,9 @@ class DeepmdCalculator(Calculator):
         _key(engine, "model")
         self._function: tuple[list[int], ForceFunction] | None = None
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         """Evaluate the model."""
         super().calculate(atoms, properties, system_changes)
         numbers = atoms.numbers.tolist()
@@ -219,7 +228,8 @@ def _electronic_structure(engine: dict[str, Any], numbers: list[int]) -> Any:
 
 
 class PyscfCalculator(Calculator):
-    """Density-functional theory of one molecule (energy in eV, forces in eV/Å, dipole in e·Å) as an ASE calculator."""
+    """Density-functional theory of one molecule (energy in eV, forces in eV/Å, dipole in e·Å) as an ASE
+    calculator."""
 
     implemented_properties: tuple[str, ...] = ("energy", "forces", "dipole")
 
@@ -230,7 +240,9 @@ class PyscfCalculator(Calculator):
         self._engine = engine
         self._structure: Any = None
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         """Solve the molecule."""
         super().calculate(atoms, properties, system_changes)
         if atoms.pbc.any():
@@ -260,12 +272,17 @@ class Springs:
                 spring = np.asarray(_key(engine, "spring"), dtype=float)
                 self.spring = np.broadcast_to(spring[:, None] if spring.ndim == 1 else spring, (atoms, 3))
             bonds = engine.get("bonds", [])
-            self.bonds = [(*map(int, b["atoms"]), float(b["length"]), float(b["spring"])) for b in bonds]
+            self.bonds: list[tuple[int, int, float, float]] = [
+                (int(b["atoms"][0]), int(b["atoms"][1]), float(b["length"]), float(b["spring"]))
+                for b in bonds
+            ]
             self.charges = np.broadcast_to(np.asarray(engine.get("charges", 0.0), dtype=float), (atoms,))
             if any(not 0 <= index < atoms for bond in self.bonds for index in bond[:2]):
                 raise ValueError("a bond names an atom that is not there")
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"job.json: engine harmonic: {error}; give one entry per atom ({atoms} atoms)") from error
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise InputError(
+                f"job.json: engine harmonic: {error}; give one entry per atom ({atoms} atoms)"
+            ) from error
 
     def __call__(self, positions: Array) -> Forces:
         """Energy, forces and dipole of R replicas, positions (Å) with shape (R, A, 3)."""
@@ -295,12 +312,18 @@ class HarmonicCalculator(Calculator):
         super().__init__()
         self._engine = engine
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         """Evaluate the springs."""
         super().calculate(atoms, properties, system_changes)
         result = Springs(self._engine, len(atoms))(atoms.positions[None])
         assert result.dipole is not None
-        self.results = {"energy": float(result.energy[0]), "forces": result.forces[0], "dipole": result.dipole[0]}
+        self.results = {
+            "energy": float(result.energy[0]),
+            "forces": result.forces[0],
+            "dipole": result.dipole[0],
+        }
 
 
 def tethered(engine: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """Harmonic modes: optimise structure.extxyz, then central differences of forces, dipole and polarizability.
 
-Run as ``python -m vibraloom.calculators.ase.harmonic job.json``. Keys: engine (a deepmd engine may name the models
-"dipole" and "polarizability" too); optional displacement (0.01 Å), fmax (1e-4 eV/Å), max_steps (200), polarizability
-(false; for pyscf), processes (1). Results: harmonic.npz (arrays) and harmonic.json (wavenumbers and intensities).
+Run as ``python -m vibraloom.calculators.ase.harmonic job.json``. Keys: engine (a deepmd engine may name the
+models "dipole" and "polarizability" too); optional displacement (0.01 Å), fmax (1e-4 eV/Å), max_steps (200),
+polarizability (false; for pyscf), processes (1). Results: harmonic.npz (arrays) and harmonic.json
+(wavenumbers and intensities).
 """
 
 from __future__ import annotations
@@ -19,9 +20,22 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from vibraloom.calculators.ase.engines import make_calculator, make_forces, polarizability_function, read_structure
-from vibraloom.calculators.job import Progress, positive, required, run_job, versions, whole_number
-from vibraloom.durable import replacing, write_text
+from vibraloom.calculators.ase.engines import (
+    make_calculator,
+    make_forces,
+    polarizability_function,
+    read_structure,
+)
+from vibraloom.calculators.job import (
+    Progress,
+    positive,
+    required,
+    run_job,
+    versions,
+    whole_number,
+    write_arrays,
+)
+from vibraloom.durable import write_text
 from vibraloom.errors import ComputationError, InputError
 from vibraloom.spectra.harmonic import infrared_intensities, normal_modes, raman_activities
 
@@ -52,7 +66,7 @@ def make_answer(engine: dict[str, Any], atoms: Atoms, polarizability: bool) -> C
         for target in EVALUATORS:
             if target in engine:
                 model = TensorModel(engine[target], target, atoms.numbers.tolist())
-                tensors[target] = lambda positions, model=model: model(positions[None], cell)[0]
+                tensors[target] = _single(model, cell)
     elif polarizability:
         function = polarizability_function(engine, atoms)
         if function is None:
@@ -68,6 +82,10 @@ def make_answer(engine: dict[str, Any], atoms: Atoms, polarizability: bool) -> C
         return Answer(result.forces[0], dipole, alpha)
 
     return answer
+
+
+def _single(model: Callable[..., Array], cell: Array | None) -> Callable[[Array], Array]:
+    return lambda positions: model(positions[None], cell)[0]
 
 
 _answer: Callable[[Array], Answer] | None = None
@@ -110,18 +128,23 @@ def derivatives(
     """Central differences from the answers at + and - ``displacement`` (Å) of each coordinate in turn.
 
     Returns:
-        Hessian (eV/Å²) (3A, 3A), symmetrised; dipole derivatives (e) (3A, 3) or None; polarizability derivatives
-        (Å²) (3A, 3, 3) or None.
+        Hessian (eV/Å²) (3A, 3A), symmetrised; dipole derivatives (e) (3A, 3) or None; polarizability
+        derivatives (Å²) (3A, 3, 3) or None.
     """
     width = 2 * displacement
     pairs = list(zip(answers[::2], answers[1::2], strict=True))
     hessian = np.array([-(plus.forces - minus.forces).ravel() / width for plus, minus in pairs])
     dipole = polarizability = None
     if all(a.dipole is not None for a in answers):
-        dipole = np.array([(np.asarray(plus.dipole) - np.asarray(minus.dipole)) / width for plus, minus in pairs])
+        dipole = np.array(
+            [(np.asarray(plus.dipole) - np.asarray(minus.dipole)) / width for plus, minus in pairs]
+        )
     if all(a.polarizability is not None for a in answers):
         polarizability = np.array(
-            [(np.asarray(plus.polarizability) - np.asarray(minus.polarizability)) / width for plus, minus in pairs]
+            [
+                (np.asarray(plus.polarizability) - np.asarray(minus.polarizability)) / width
+                for plus, minus in pairs
+            ]
         )
     return 0.5 * (hessian + hessian.T), dipole, polarizability
 
@@ -180,7 +203,9 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     masses = relaxed.get_masses()
     periodic = bool(relaxed.pbc.any())
     free = engine["kind"] != "harmonic" or "sites" not in engine
-    modes = normal_modes(hessian, masses, positions if free and not periodic else None, periodic=free and periodic)
+    modes = normal_modes(
+        hessian, masses, positions if free and not periodic else None, periodic=free and periodic
+    )
     arrays: dict[str, Array] = {
         "numbers": relaxed.numbers,
         "masses": masses,
@@ -208,8 +233,7 @@ def main(job: dict[str, Any], progress: Progress) -> None:
         activities, ratios = raman_activities(polarizability, modes)
         summary |= {"raman_activities": activities.tolist(), "depolarisation_ratios": ratios.tolist()}
         summary["units"]["raman_activities"] = "angstrom^4/amu"
-    with replacing("harmonic.npz") as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **arrays)
+    write_arrays("harmonic.npz", arrays)
     write_text("harmonic.json", json.dumps(summary, indent=2))
     progress(1, 1, "displacements")
 

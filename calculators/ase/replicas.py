@@ -1,4 +1,5 @@
-"""A group of replicas carried through equilibration and production, with segments and exact checkpoints on disk."""
+"""A group of replicas carried through equilibration and production, with segments and exact checkpoints on
+disk."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from vibraloom.calculators.ase.verlet import (
     thermal_velocities,
     verlet_step,
 )
+from vibraloom.calculators.job import write_arrays
 from vibraloom.durable import replacing
 from vibraloom.errors import ComputationError
 from vibraloom.files.trajectory import Trajectory, write_trajectory
@@ -69,8 +71,8 @@ def advance_replicas(
 ) -> None:
     """Carry the replicas of ``group`` to the end of ``plan``, from their checkpoint if there is one.
 
-    A segment file per replica is complete and on disk before the checkpoint that names it; frames after the last
-    checkpoint are computed again.
+    A segment file per replica is complete and on disk before the checkpoint that names it; frames after the
+    last checkpoint are computed again.
 
     Args:
         plan: the run.
@@ -80,7 +82,8 @@ def advance_replicas(
         report: told the steps done, equilibration included.
 
     Raises:
-        ComputationError: a replica exploded; the message names replica and step, exploded.extxyz holds the frame.
+        ComputationError: a replica exploded; the message names replica and step, exploded.extxyz holds the
+            frame.
     """
     run = _load(group) or _fresh(plan, group, atoms)
     masses = atoms.get_masses()
@@ -163,7 +166,9 @@ class _Recorded:
             velocities=np.array([frame[index] for frame in self.velocities]),
             cell=atoms.cell.array if pbc.any() else None,
             pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-            observables={name: np.array([v[index] for v in values]) for name, values in self.observables.items()},
+            observables={
+                name: np.array([v[index] for v in values]) for name, values in self.observables.items()
+            },
             attributes={
                 "replica": replica,
                 "seed": plan.seed,
@@ -184,7 +189,8 @@ def _produce(
     watch: _Watch,
     report: Callable[[int], None],
 ) -> _Recorded:
-    """Velocity Verlet steps up to the next checkpoint or the end; frames are taken at multiples of the stride."""
+    """Velocity Verlet steps up to the next checkpoint or the end; frames are taken at multiples of the
+    stride."""
     recorded = _Recorded()
     until = min(plan.steps, (run.step // plan.stride + plan.checkpoint) * plan.stride)
     while run.step < until:
@@ -232,7 +238,9 @@ class _Watch:
         """Refuse positions or forces that are not finite."""
         if np.isfinite(state.positions.sum() + state.current.forces.sum()):
             return
-        finite = np.isfinite(state.positions).all(axis=(1, 2)) & np.isfinite(state.current.forces).all(axis=(1, 2))
+        finite = np.isfinite(state.positions).all(axis=(1, 2)) & np.isfinite(state.current.forces).all(
+            axis=(1, 2)
+        )
         self._stop(int(np.argmin(finite)), step, "a position or force is not a number", self._good)
 
     def frame(self, state: State, step: int) -> tuple[Array, Array]:
@@ -247,10 +255,10 @@ class _Watch:
         if len(self._length):
             stretch = self._distances(state.positions) / self._length
             if stretch.max() > LONGEST_BOND:
-                index, bond = np.unravel_index(int(stretch.argmax()), stretch.shape)
+                torn, bond = np.unravel_index(int(stretch.argmax()), stretch.shape)
                 pair = f"{self._first[bond]}-{self._second[bond]}"
-                text = f"bond {pair} is {stretch[index, bond]:.1f} times its length at the start"
-                self._stop(int(index), step, text, state.positions)
+                text = f"bond {pair} is {stretch[torn, bond]:.1f} times its length at the start"
+                self._stop(int(torn), step, text, state.positions)
         self._good = state.positions
         return kinetic, temperature
 
@@ -271,15 +279,15 @@ def _checkpoint_path(group: Sequence[int]) -> Path:
 
 
 def _save(group: Sequence[int], run: _Run) -> None:
-    with replacing(_checkpoint_path(group)) as temporary, temporary.open("wb") as handle:
-        np.savez(
-            handle,
-            step=run.step,
-            segments=run.segments,
-            positions=run.positions,
-            velocities=run.velocities,
-            generators=np.array([json.dumps(generator.bit_generator.state) for generator in run.generators]),
-        )
+    states = [json.dumps(generator.bit_generator.state) for generator in run.generators]
+    arrays = {
+        "step": run.step,
+        "segments": run.segments,
+        "positions": run.positions,
+        "velocities": run.velocities,
+        "generators": np.array(states),
+    }
+    write_arrays(_checkpoint_path(group), arrays)
 
 
 def _load(group: Sequence[int]) -> _Run | None:

@@ -1,7 +1,8 @@
 """Frames to be labelled: Langevin dynamics of structure.extxyz with a fast engine.
 
-Run as ``python -m vibraloom.calculators.ase.sampling job.json``. Keys: temperature (K), frames, seed; optional
-timestep (0.5 fs), every (20 fs between frames), equilibration (200 fs), friction (0.02 / fs), engine (tblite GFN2).
+Run as ``python -m vibraloom.calculators.ase.sampling job.json``. Keys: temperature (K), frames, seed;
+optional timestep (0.5 fs), every (20 fs between frames), equilibration (200 fs), friction (0.02 / fs), engine
+(tblite GFN2).
 Result: frames.extxyz with positions alone.
 """
 
@@ -14,7 +15,14 @@ import numpy as np
 
 from vibraloom.calculators.ase.engines import make_forces, read_structure
 from vibraloom.calculators.ase.verlet import State, langevin_step, thermal_velocities
-from vibraloom.calculators.job import Progress, multiple_of_timestep, positive, run_job, versions, whole_number
+from vibraloom.calculators.job import (
+    Progress,
+    multiple_of_timestep,
+    positive,
+    run_job,
+    versions,
+    whole_number,
+)
 from vibraloom.durable import replacing, write_text
 from vibraloom.errors import ComputationError, InputError
 
@@ -53,7 +61,9 @@ def main(job: dict[str, Any], progress: Progress) -> None:
             state, masses, timestep, forces, temperature=temperature, friction=friction, generators=generators
         )
         if not np.isfinite(state.positions).all():
-            raise ComputationError(f"sampling: positions are not finite at step {step}; lower timestep or temperature")
+            raise ComputationError(
+                f"sampling: positions are not finite at step {step}; lower timestep or temperature"
+            )
         if step > equilibration and (step - equilibration) % stride == 0:
             frame = atoms.copy()
             frame.calc = None

@@ -1,8 +1,8 @@
 """Velocity Verlet and Langevin steps for several replicas of one system at once.
 
-The replicas advance together, so that an engine which evaluates many frames in one call (a network) is called once a
-step. Velocities are in Å/fs and the integrators are those of every textbook; the random numbers of each replica come
-from its own generator, so that a replica does not depend on how many others there are.
+The replicas advance together, so that an engine which evaluates many frames in one call (a network) is called
+once a step. Velocities are in Å/fs and the integrators are those of every textbook; the random numbers of
+each replica come from its own generator, so that a replica does not depend on how many others there are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 
 @dataclass
 class Forces:
-    """What an engine says of R replicas: energy (eV) (R,), forces (eV/Å) (R, A, 3), dipole (e·Å) (R, 3) or None."""
+    """What an engine says of R replicas: energy (eV) (R,), forces (eV/Å) (R, A, 3), dipole (e·Å) (R, 3) or
+    None."""
 
     energy: Array
     forces: Array
@@ -41,14 +42,17 @@ class State:
 
 
 def kinetic_energy(velocities: Array, masses: Array) -> Array:
-    """Kinetic energy (eV) of each replica, shape (R,), from velocities (Å/fs) (R, A, 3) and masses (amu) (A,)."""
+    """Kinetic energy (eV) of each replica, shape (R,), from velocities (Å/fs) (R, A, 3) and masses (amu)
+    (A,)."""
     return 0.5 * AMU_ANGSTROM2_PER_FS2_IN_EV * np.einsum("a,rai,rai->r", masses, velocities, velocities)
 
 
 def thermal_velocities(masses: Array, temperature: float, generators: Sequence[np.random.Generator]) -> Array:
     """Maxwell–Boltzmann velocities (Å/fs), shape (R, A, 3), at ``temperature`` (K) for masses (amu) (A,)."""
     width = np.sqrt(BOLTZMANN_EV_PER_K * temperature / (masses * AMU_ANGSTROM2_PER_FS2_IN_EV))
-    return np.array([generator.standard_normal((len(masses), 3)) for generator in generators]) * width[:, None]
+    return (
+        np.array([generator.standard_normal((len(masses), 3)) for generator in generators]) * width[:, None]
+    )
 
 
 def remove_drift(velocities: Array, masses: Array) -> Array:
@@ -75,7 +79,8 @@ def langevin_step(
     friction: float,
     generators: Sequence[np.random.Generator],
 ) -> None:
-    """One BAOAB Langevin step of ``timestep`` fs, in place (Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34).
+    """One BAOAB Langevin step of ``timestep`` fs, in place (Leimkuhler and Matthews, Appl. Math. Res. Express
+    2013, 34).
 
     Args:
         state: positions, velocities and forces of R replicas.

@@ -1,4 +1,5 @@
-"""Labels to the folders that deepmd-kit trains on: train/ and validation/, each with one system in npy files."""
+"""Labels to the folders that deepmd-kit trains on: train/ and validation/, each with one system in npy
+files."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ FIELDS = ("positions", "numbers", "energy", "forces", "dipole", "polarizability"
 
 
 def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Labels of one molecule: positions (Å) (F, A, 3), numbers (A,), energy (eV) (F,), forces (eV/Å) (F, A, 3),
+    """Labels of one molecule: positions (Å) (F, A, 3), numbers (A,), energy (eV) (F,), forces (eV/Å) (F, A,
+    3),
     dipole (e·Å) (F, 3), polarizability (Å³) (F, 3, 3).
 
     Raises:
-        InputError: no such file, an array is missing or has another shape, or holds a value that is no number.
+        InputError: no such file, an array is missing or has another shape, or holds a value that is no
+            number.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -42,23 +45,31 @@ def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
     }
     for name, values in labels.items():
         if values.shape != shapes[name]:
-            raise InputError(f"{path}: {name} has shape {values.shape}, expected {shapes[name]}; label frames again")
+            raise InputError(
+                f"{path}: {name} has shape {values.shape}, expected {shapes[name]}; label frames again"
+            )
         if not np.isfinite(values).all():
             bad = int(np.argwhere(~np.isfinite(values))[0][0])
             raise InputError(f"{path}: {name} of frame {bad} is not a number; drop that frame")
     return labels
 
 
-def split_frames(frames: int, seed: int, validation_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_frames(
+    frames: int, seed: int, validation_fraction: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frame indices for training and validation, disjoint, drawn with ``seed``, at least one in each.
 
     Raises:
         InputError: fewer than two frames, or a fraction outside 0 to 1.
     """
     if not 0 < validation_fraction < 1:
-        raise InputError(f"validation_fraction is {validation_fraction!r}; allowed: between 0 and 1, such as 0.1")
+        raise InputError(
+            f"validation_fraction is {validation_fraction!r}; allowed: between 0 and 1, such as 0.1"
+        )
     if frames < 2:
-        raise InputError(f"labels: {frames} frame(s); at least 2 are needed, one to train and one to validate")
+        raise InputError(
+            f"labels: {frames} frame(s); at least 2 are needed, one to train and one to validate"
+        )
     validation = min(max(round(frames * validation_fraction), 1), frames - 1)
     order = np.random.default_rng(seed).permutation(frames)
     return np.sort(order[validation:]), np.sort(order[:validation])
@@ -71,7 +82,13 @@ def register_response_types() -> None:
 
     kinds = (
         DataType("dipole", np.ndarray, shape=(Axis.NFRAMES, 3), required=False, deepmd_name="dipole"),
-        DataType("polarizability", np.ndarray, shape=(Axis.NFRAMES, 9), required=False, deepmd_name="polarizability"),
+        DataType(
+            "polarizability",
+            np.ndarray,
+            shape=(Axis.NFRAMES, 9),
+            required=False,
+            deepmd_name="polarizability",
+        ),
     )
     for system in (System, LabeledSystem):
         known = {kind.name for kind in system.DTYPES}

@@ -1,9 +1,10 @@
 """Two virtual sites above and below a planar molecule, for its polarizability.
 
 A polar network builds its tensor from the vectors between atoms, plus a constant. In a planar molecule (every
-triatomic) no such vector leaves the plane, so that the component normal to it stays constant, whatever the network.
-For water that loses a sixth of the derivative of the mean polarizability along an O–H stretch. Sites of type X at
-±1 Å along the normal, placed from the atoms alone, give the missing direction; the pair keeps the mirror plane.
+triatomic) no such vector leaves the plane, so that the component normal to it stays constant, whatever the
+network. For water that loses a sixth of the derivative of the mean polarizability along an O–H stretch. Sites
+of type X at ±1 Å along the normal, placed from the atoms alone, give the missing direction; the pair keeps
+the mirror plane.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Dipole and polarizability along trajectories by deepmd-kit's tensor models.
 
-Run as ``python -m vibraloom.calculators.deepmd.response job.json``. Keys: dipole, polarizability (model files, at least
-one of them); optional batch (frames per call, 1000), previous (folder of an earlier attempt).
+Run as ``python -m vibraloom.calculators.deepmd.response job.json``. Keys: dipole, polarizability (model
+files, at least one of them); optional batch (frames per call, 1000), previous (folder of an earlier attempt).
 Each trajectory-RR.h5 of the folder becomes response-RR.npz: step, timestep (fs), dipole (e·Å) (F, 3),
-polarizability (Å³) (F, 3, 3), both summed over the molecule or cell. Finished replicas are not computed again.
+polarizability (Å³) (F, 3, 3), both summed over the molecule or cell. Finished replicas are not computed
+again.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from numpy.typing import NDArray
 
 from vibraloom.calculators.ase.engines import open_deepmd
 from vibraloom.calculators.deepmd.plane_markers import MARKER, with_markers
-from vibraloom.calculators.job import Progress, run_job, whole_number
-from vibraloom.durable import replacing
+from vibraloom.calculators.job import Progress, run_job, whole_number, write_arrays
 from vibraloom.errors import ComputationError, InputError
 from vibraloom.files.trajectory import read_trajectory
 
@@ -63,7 +63,9 @@ class TensorModel:
         tensor = np.asarray(values, dtype=np.float64).reshape(frames, -1)
         if not np.isfinite(tensor).all():
             bad = int(np.argmin(np.isfinite(tensor).all(axis=1)))
-            raise ComputationError(f"{self._path}: {self._target} of frame {bad} is not a number; train it again")
+            raise ComputationError(
+                f"{self._path}: {self._target} of frame {bad} is not a number; train it again"
+            )
         if self._target == "dipole":
             return tensor
         square = tensor.reshape(frames, 3, 3)
@@ -71,7 +73,10 @@ class TensorModel:
 
 
 def respond(
-    path: str | Path, models: dict[str, str], batch: int, opened: dict[tuple[str, tuple[int, ...]], TensorModel]
+    path: str | Path,
+    models: dict[str, str],
+    batch: int,
+    opened: dict[tuple[str, tuple[int, ...]], TensorModel],
 ) -> dict[str, NDArray[Any]]:
     """Evaluate ``models`` (target to file) on every frame of one trajectory.
 
@@ -148,8 +153,7 @@ def main(job: dict[str, Any], progress: Progress) -> None:
         if _finished(target, fingerprint):
             continue
         arrays = respond(path, models, batch, opened)
-        with replacing(target) as temporary, temporary.open("wb") as handle:
-            np.savez(handle, source_sha256=np.array(fingerprint), **arrays)
+        write_arrays(target, {"source_sha256": np.array(fingerprint), **arrays})
     progress(len(paths), len(paths), "trajectories")
 
 

@@ -1,9 +1,10 @@
 """Train one deepmd-kit model (TensorFlow backend): energy, dipole or polarizability.
 
-Run as ``python -m vibraloom.calculators.deepmd.training job.json``. Keys: target (energy | dipole | polarizability), seed;
-optional steps, validation_fraction (0.1), split_seed (0), descriptor, fitting, batch_size, learning_rate, previous
-(folder of an earlier attempt). Labels come from labels.npz. A checkpoint model.ckpt of the same input.json is
-continued. Results: input.json, lcurve.out, model.pb, validation.json, validation.npz.
+Run as ``python -m vibraloom.calculators.deepmd.training job.json``. Keys: target (energy | dipole |
+polarizability), seed; optional steps, validation_fraction (0.1), split_seed (0), descriptor, fitting,
+batch_size, learning_rate, previous (folder of an earlier attempt). Labels come from labels.npz. A checkpoint
+model.ckpt of the same input.json is continued. Results: input.json, lcurve.out, model.pb, validation.json,
+validation.npz.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from numpy.typing import NDArray
 
 from vibraloom.calculators.deepmd.dataset import read_labels, write_dataset
 from vibraloom.calculators.deepmd.plane_markers import is_planar
-from vibraloom.calculators.job import Progress, positive, required, run_job, versions, whole_number
-from vibraloom.durable import replacing, write_text
+from vibraloom.calculators.job import (
+    Progress,
+    positive,
+    required,
+    run_job,
+    versions,
+    whole_number,
+    write_arrays,
+)
+from vibraloom.durable import write_text
 from vibraloom.errors import ComputationError, InputError, MissingError
 
 TARGETS = ("energy", "dipole", "polarizability")
@@ -60,7 +69,11 @@ def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) 
         **DEFAULT_DESCRIPTOR,
         **job.get("descriptor", {}),
     }
-    fitting: dict[str, Any] = {"neuron": job.get("fitting", DEFAULT_FITTING), "resnet_dt": True, "seed": seed + 2}
+    fitting: dict[str, Any] = {
+        "neuron": job.get("fitting", DEFAULT_FITTING),
+        "resnet_dt": True,
+        "seed": seed + 2,
+    }
     if target == "energy":
         loss: dict[str, Any] = {
             "type": "ener",
@@ -122,7 +135,8 @@ def read_learning_curve(path: str | Path) -> dict[str, NDArray[np.float64]]:
             if not np.isfinite(values).all():
                 name = columns[int(np.argmax(~np.isfinite(values)))]
                 raise ComputationError(
-                    f"{path}: {name} is not a number at step {int(values[0])}; lower learning_rate or check the labels"
+                    f"{path}: {name} is not a number at step {int(values[0])}; "
+                    "lower learning_rate or check the labels"
                 )
     table = np.array([rows[step] for step in sorted(rows)]).reshape(len(rows), len(columns))
     return {name: table[:, index] for index, name in enumerate(columns)}
@@ -178,7 +192,9 @@ def _run_dp(arguments: list[str], log: Path, progress: Progress | None, steps: i
                 process.terminate()
                 process.wait()
     if code != 0:
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if "Error" in line]
+        lines = [
+            line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if "Error" in line
+        ]
         reason = lines[-1].strip()[:300] if lines else "no reason given"
         raise ComputationError(f"dp {arguments[0]} ended with code {code}: {reason}; see {log.name}")
 
@@ -191,7 +207,10 @@ def _train(settings: dict[str, Any], progress: Progress) -> None:
     if last is not None and path.exists() and path.read_text(encoding="utf-8") != text:
         last = None  # a checkpoint of other settings is no start for these
     if last is None:
-        for stale in [*Path().glob("model.ckpt*"), *map(Path, ("checkpoint", "lcurve.out", "train.log", "model.pb"))]:
+        for stale in [
+            *Path().glob("model.ckpt*"),
+            *map(Path, ("checkpoint", "lcurve.out", "train.log", "model.pb")),
+        ]:
             stale.unlink(missing_ok=True)
     write_text(path, text)
     log = Path("train.log")
@@ -222,9 +241,9 @@ def _validate(target: str, labels: dict[str, NDArray[Any]], frames: NDArray[np.i
     else:
         unit = "e*angstrom" if target == "dipole" else "angstrom^3"
         pairs[target] = (TensorModel("model.pb", target, numbers)(positions), labels[target][frames], unit)
-    with replacing("validation.npz") as temporary, temporary.open("wb") as handle:
-        sides = {f"{name}_model": pair[0] for name, pair in pairs.items()}
-        np.savez(handle, frame=frames, **sides, **{f"{name}_label": pair[1] for name, pair in pairs.items()})
+    sides = {f"{name}_model": pair[0] for name, pair in pairs.items()}
+    sides |= {f"{name}_label": pair[1] for name, pair in pairs.items()}
+    write_arrays("validation.npz", {"frame": frames, **sides})
     return {
         name: {
             "rmse": float(np.sqrt(np.mean((model_side - label_side) ** 2))),

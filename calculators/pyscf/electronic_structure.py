@@ -13,18 +13,21 @@ from vibraloom.errors import ComputationError, InputError, MissingError
 from vibraloom.units import ANGSTROM3_PER_BOHR3, ANGSTROM_PER_BOHR, EV_PER_HARTREE
 
 FIELD = 0.002
-"""(a.u.) Default strength of the static field: H2O's polarizability moves by 1e-4 of itself from 0.001 to 0.002."""
+"""(a.u.) Default strength of the static field: H2O's polarizability moves by 1e-4 of itself from 0.001 to
+0.002."""
 GRID_LEVEL = 3
 """pyscf's integration grid for energy, forces and dipole."""
 FIELD_GRID_LEVEL = 2
-"""Grid under the field: a smaller one; H2O's PBE polarizability differs by 3e-5 of itself from that of level 3."""
+"""Grid under the field: a smaller one; H2O's PBE polarizability differs by 3e-5 of itself from that of level
+3."""
 CONVERGENCE = 1e-10
 """(hartree) SCF threshold; looser ones leave the field response asymmetric."""
 
 
 @dataclass(frozen=True)
 class LevelOfTheory:
-    """What is solved: functional and basis by pyscf's names, total charge (e), unpaired electrons, field strength."""
+    """What is solved: functional and basis by pyscf's names, total charge (e), unpaired electrons, field
+    strength."""
 
     functional: str
     basis: str
@@ -56,7 +59,8 @@ def check_level(level: LevelOfTheory, numbers: Sequence[int]) -> None:
     """Refuse what pyscf does not know before anything is computed.
 
     Raises:
-        InputError: unknown functional or basis (or no basis for one of the elements), or electrons that do not pair.
+        InputError: unknown functional or basis (or no basis for one of the elements), or electrons that do
+            not pair.
         MissingError: pyscf is not installed.
     """
     try:
@@ -68,7 +72,8 @@ def check_level(level: LevelOfTheory, numbers: Sequence[int]) -> None:
         dft.libxc.parse_xc(level.functional)
     except Exception as error:
         raise InputError(
-            f"functional {level.functional!r} is unknown to pyscf; allowed: a libxc name such as PBE, BLYP or B3LYP"
+            f"functional {level.functional!r} is unknown to pyscf; "
+            "allowed: a libxc name such as PBE, BLYP or B3LYP"
         ) from error
     for number in sorted({int(n) for n in numbers}):
         try:
@@ -81,8 +86,8 @@ def check_level(level: LevelOfTheory, numbers: Sequence[int]) -> None:
     electrons = int(sum(numbers)) - level.charge
     if electrons < 1 or level.unpaired < 0 or (electrons - level.unpaired) % 2 or level.unpaired > electrons:
         raise InputError(
-            f"charge {level.charge} leaves {electrons} electrons, which cannot have {level.unpaired} unpaired; "
-            "change charge or unpaired"
+            f"charge {level.charge} leaves {electrons} electrons, which cannot have {level.unpaired} "
+            "unpaired; change charge or unpaired"
         )
 
 
@@ -97,7 +102,8 @@ class _Guess:
 class ElectronicStructure:
     """Solves one molecule again and again; the first geometry's densities start the later ones.
 
-    All later geometries start from the same first one, so that a label does not depend on the order of the work.
+    All later geometries start from the same first one, so that a label does not depend on the order of the
+    work.
     """
 
     def __init__(self, level: LevelOfTheory, numbers: Sequence[int]) -> None:

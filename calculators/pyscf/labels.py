@@ -1,8 +1,9 @@
 """Labels for learning: energy, forces, dipole and polarizability of every frame of frames.extxyz.
 
-Run as ``python -m vibraloom.calculators.pyscf.labels job.json``. Keys: functional, basis; optional charge (0),
-unpaired (0), field (0.002 a.u.), processes (1), max_failed (0.1), max_asymmetry (0.01), previous (folder of an
-earlier attempt). Each finished frame is kept as label-00012.npz; a job that is started again skips those.
+Run as ``python -m vibraloom.calculators.pyscf.labels job.json``. Keys: functional, basis; optional charge
+(0), unpaired (0), field (0.002 a.u.), processes (1), max_failed (0.1), max_asymmetry (0.01), previous (folder
+of an earlier attempt). Each finished frame is kept as label-00012.npz; a job that is started again skips
+those.
 Results: labels.npz, labels.json.
 """
 
@@ -21,9 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.job import Progress, positive, required, run_job, versions, whole_number
+from vibraloom.calculators.job import (
+    Progress,
+    positive,
+    required,
+    run_job,
+    versions,
+    whole_number,
+    write_arrays,
+)
 from vibraloom.calculators.pyscf.electronic_structure import ElectronicStructure, LevelOfTheory, check_level
-from vibraloom.durable import replacing, write_text
+from vibraloom.durable import write_text
 from vibraloom.errors import ComputationError, InputError, VibraloomError
 
 ARRAYS = ("positions", "energy", "forces", "dipole", "polarizability")
@@ -48,7 +57,9 @@ def read_frames(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.float64
     numbers = frames[0].numbers
     for index, frame in enumerate(frames):
         if not np.array_equal(frame.numbers, numbers):
-            raise InputError(f"{path}: frame {index} has other atoms than frame 0; label one molecule at a time")
+            raise InputError(
+                f"{path}: frame {index} has other atoms than frame 0; label one molecule at a time"
+            )
         if frame.pbc.any():
             raise InputError(f"{path}: frame {index} is periodic; pyscf labels molecules, set pbc to F F F")
         if not np.isfinite(frame.positions).all():
@@ -76,17 +87,8 @@ def _label_frame(index: int, positions: NDArray[np.float64], max_asymmetry: floa
         raise ComputationError(
             f"polarizability asymmetric by {label.asymmetry:.2e}, allowed {max_asymmetry:g}; change the field"
         )
-    assert label.forces is not None and label.polarizability is not None
-    with replacing(_label_path(index)) as temporary, temporary.open("wb") as handle:
-        np.savez(
-            handle,
-            positions=positions,
-            energy=label.energy,
-            forces=label.forces,
-            dipole=label.dipole,
-            polarizability=label.polarizability,
-            asymmetry=label.asymmetry,
-        )
+    arrays = {name: getattr(label, name) for name in (*ARRAYS[1:], "asymmetry")}
+    write_arrays(_label_path(index), {"positions": positions, **arrays})
 
 
 def _label_path(index: int) -> Path:
@@ -132,13 +134,13 @@ def _label_all(
     with pool:
         futures = {pool.submit(_label_frame, index, positions[index], max_asymmetry): index for index in todo}
         for future in as_completed(futures):
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
+            failure = future.exception()
+            if isinstance(failure, BrokenProcessPool):
                 raise ComputationError(
                     "a labelling process was ended from outside (memory?); "
                     "start the job again with fewer processes: finished frames are kept"
                 )
-            yield futures[future], None if error is None else _reason(error)
+            yield futures[future], None if failure is None else _reason(failure)
 
 
 def main(job: dict[str, Any], progress: Progress) -> None:
@@ -213,10 +215,8 @@ def _collect(numbers: NDArray[np.int64], finished: list[int], settings: dict[str
             for name, values in collected.items():
                 values.append(stored[name])
     asymmetry = np.array(collected.pop("asymmetry"))
-    with replacing("labels.npz") as temporary, temporary.open("wb") as handle:
-        np.savez(
-            handle, numbers=numbers, frame=np.array(finished), **{k: np.array(v) for k, v in collected.items()}
-        )
+    arrays = {name: np.array(values) for name, values in collected.items()}
+    write_arrays("labels.npz", {"numbers": numbers, "frame": np.array(finished), **arrays})
     summary = {
         "settings": settings,
         "versions": versions(("pyscf", "numpy", "ase")),

@@ -22,7 +22,7 @@ SUM_RULE = 974.88  # km/mol per e²/amu, from the analytic integral
 
 
 def oscillator(wavenumber, temperature, *, timestep=0.5, frames=20000, charge=0.4, mass=1.5, axis=0):
-    """Dipoles (e·Å) of a classical mode at kT in two quadrature runs, whole periods of the difference series."""
+    """Dipoles (e·Å) of a classical mode at kT, two runs in quadrature, whole periods."""
     periods = round(wavenumber * SPEED_OF_LIGHT_CM_PER_FS * timestep * frames)
     angular = 2 * np.pi * periods / (frames * timestep)
     variance = BOLTZMANN_EV_PER_K * temperature / (mass * AMU_ANGSTROM2_PER_FS2_IN_EV) / angular**2
@@ -65,7 +65,7 @@ def test_current_and_dipole_give_the_same_absorption():
     current = [angular * runs[1][:-1], -angular * runs[0][:-1]]
     one = infrared(runs, 0.5, temperature=300, blocks=0)
     other = infrared_from_current(current, 0.5, temperature=300, blocks=0)
-    # sinc^2 is divided at the bin, not at the line: 2 (x²/3) (17 cm⁻¹ / 1600 cm⁻¹) = 4e-5 at half height, x = w dt/2
+    # sinc^2 is divided at the bin, not at the line: 2 (x²/3) (17/1600) = 4e-5 at half height, x = w dt/2
     np.testing.assert_allclose(other.intensity, one.intensity, rtol=0, atol=5e-5 * one.intensity.max())
     assert other.area(0, 40000) == pytest.approx(SUM_RULE * 0.4**2 / 1.5, rel=1e-6)
 
@@ -84,7 +84,9 @@ def test_debye_times_its_factor_leaves_the_absorption_unchanged():
     _, runs = oscillator(1600.0, 300.0)
     debye = [run / 0.20819434 for run in runs]
     one = infrared(runs, 0.5, temperature=300, volume=500.0, blocks=0)
-    other = infrared([run * E_ANGSTROM_PER_DEBYE for run in debye], 0.5, temperature=300, volume=500.0, blocks=0)
+    other = infrared(
+        [run * E_ANGSTROM_PER_DEBYE for run in debye], 0.5, temperature=300, volume=500.0, blocks=0
+    )
     np.testing.assert_allclose(other.intensity, one.intensity, rtol=1e-7, atol=1e-7 * one.intensity.max())
 
 
@@ -146,7 +148,9 @@ def test_another_correction_replaces_the_harmonic_one_once():
     classical = infrared(runs, 0.5, temperature=300, blocks=0, quantum_correction="classical")
     bins = (harmonic.wavenumber > 3300) & (harmonic.wavenumber < 3500)
     ratio = harmonic.intensity[bins] / classical.intensity[bins]
-    np.testing.assert_allclose(ratio, quantum_correction("harmonic", harmonic.wavenumber[bins], 300), rtol=1e-12)
+    np.testing.assert_allclose(
+        ratio, quantum_correction("harmonic", harmonic.wavenumber[bins], 300), rtol=1e-12
+    )
 
 
 def noise(frames=6000, seed=3):
@@ -158,7 +162,12 @@ def test_parts_sum_to_the_whole(route):
     first, second, third = noise(seed=1), noise(seed=2), noise(seed=3)
     second = second - 0.5 * first  # correlated, so that cross terms matter
     total = first + second + third
-    parts = {"layer/contact": first, "layer/rest": second + third, "species/O": first + second, "species/H": third}
+    parts = {
+        "layer/contact": first,
+        "layer/rest": second + third,
+        "species/O": first + second,
+        "species/H": third,
+    }
     make = infrared if route == "dipole" else infrared_from_current
     spectrum = make(total, 1.0, temperature=300, volume=1000.0, parts=parts)
     for labels in (("layer/contact", "layer/rest"), ("species/O", "species/H")):
@@ -184,7 +193,7 @@ def test_parts_that_miss_something_are_refused():
 
 
 def test_slab_response_of_an_oscillator_is_its_polarizability_per_area():
-    wavenumber, runs = oscillator(1600.0, 300.0, axis=2)
+    _, runs = oscillator(1600.0, 300.0, axis=2)
     result = slab_response(runs, 0.5, temperature=300, area=80.0, boundary="fixed D along z", blocks=0)
     angular = 2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS * result["normal"].wavenumber
     # Int w Im alpha dw = pi q²/(2 m): Kramers-Kronig sum rule of the Lorentz oscillator
@@ -202,7 +211,9 @@ def test_parallel_slab_response_is_the_mean_of_x_and_y():
     choices = {"temperature": 300, "area": 50.0, "boundary": "fixed E", "blocks": 0}
     both = slab_response(total, 1.0, parts={"layer/1": first, "layer/2": second}, **choices)
     single = [slab_response(total[:, [axis, axis, 2]], 1.0, **choices)["parallel"] for axis in (0, 1)]
-    np.testing.assert_allclose(both["parallel"].intensity, (single[0].intensity + single[1].intensity) / 2, atol=1e-9)
+    np.testing.assert_allclose(
+        both["parallel"].intensity, (single[0].intensity + single[1].intensity) / 2, atol=1e-9
+    )
     for spectrum in both.values():
         residue = spectrum.parts["layer/1"] + spectrum.parts["layer/2"] - spectrum.intensity
         assert np.abs(residue).max() < 1e-10 * np.abs(spectrum.intensity).max()
@@ -226,7 +237,9 @@ def test_fixed_d_polarizability_does_not_depend_on_the_vacuum():
 @pytest.mark.parametrize(("timestep", "shift"), [(0.25, 3.6), (0.5, 14.7), (1.0, 61.0)])
 def test_verlet_shift_is_that_of_the_integrator(timestep, shift):
     assert float(verlet_wavenumber(3400.0, timestep)) - 3400 == pytest.approx(shift, abs=0.1)
-    assert float(without_verlet_shift(verlet_wavenumber(3400.0, timestep), timestep)) == pytest.approx(3400, abs=1e-9)
+    assert float(without_verlet_shift(verlet_wavenumber(3400.0, timestep), timestep)) == pytest.approx(
+        3400, abs=1e-9
+    )
     # integrate one, and look
     angular = 2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS * 3400
     position, velocity, dipole = 1.0, 0.0, []

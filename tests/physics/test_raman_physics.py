@@ -24,12 +24,14 @@ def invariants(tensor):
 
 
 def mode(tensor, wavenumber=1600.0, temperature=300.0, *, timestep=0.5, frames=20000):
-    """Polarizabilities (Å³) of a classical normal mode with derivative ``tensor`` (Å²/amu^1/2), two runs in quadrature."""
+    """Polarizabilities (Å³) of a classical normal mode with derivative ``tensor``, two runs in quadrature."""
     periods = round(wavenumber * SPEED_OF_LIGHT_CM_PER_FS * timestep * frames)
     angular = 2 * np.pi * periods / (frames * timestep)
     amplitude = np.sqrt(2 * BOLTZMANN_EV_PER_K * temperature / AMU_ANGSTROM2_PER_FS2_IN_EV) / angular
     time = np.arange(frames + 1) * timestep
-    runs = [amplitude * np.cos(angular * time + phase)[:, None, None] * tensor for phase in (0.3, 0.3 + np.pi / 2)]
+    runs = [
+        amplitude * np.cos(angular * time + phase)[:, None, None] * tensor for phase in (0.3, 0.3 + np.pi / 2)
+    ]
     return angular / (2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS), [run + 5 * np.eye(3) for run in runs]
 
 
@@ -80,7 +82,9 @@ def test_a_traceless_tensor_has_depolarisation_three_quarters():
 
 
 @pytest.mark.parametrize(
-    "order", ["xx,yy,zz,xy,yz,zx", "xx,xy,xz,yy,yz,zz", "xx,xy,xz,yx,yy,yz,zx,zy,zz"], ids=["gpumd", "rows", "nine"]
+    "order",
+    ["xx,yy,zz,xy,yz,zx", "xx,xy,xz,yy,yz,zz", "xx,xy,xz,yx,yy,yz,zx,zy,zz"],
+    ids=["gpumd", "rows", "nine"],
 )
 def test_column_order_is_followed(order):
     tensor = np.array([[1.0, 2.0, 3.0], [2.0, 5.0, 7.0], [3.0, 7.0, 11.0]])  # distinct numbers
@@ -117,7 +121,9 @@ def test_an_asymmetric_tensor_is_refused_and_a_nearly_symmetric_one_is_symmetris
     with pytest.raises(InputError, match="frame 7"):
         raman(series + skew, 1.0, temperature=300)
     nearly = raman(series + 1e-3 * skew, 1.0, temperature=300)
-    np.testing.assert_allclose(nearly["vv"].intensity, raman(series, 1.0, temperature=300)["vv"].intensity, rtol=1e-9)
+    np.testing.assert_allclose(
+        nearly["vv"].intensity, raman(series, 1.0, temperature=300)["vv"].intensity, rtol=1e-9
+    )
 
 
 def test_stokes_cross_section_of_a_mode_is_placzeks():
@@ -152,7 +158,13 @@ def test_reduced_is_the_stokes_spectrum_without_occupation_and_laser():
 
 @pytest.mark.parametrize("form", ["stokes", "activity", "reduced"])
 def test_no_bin_is_infinite_and_the_form_is_named(form):
-    result = raman(np.random.default_rng(3).normal(size=(2000, 6)), 0.5, temperature=300, form=form, components="xx,yy,zz,xy,yz,zx")
+    result = raman(
+        np.random.default_rng(3).normal(size=(2000, 6)),
+        0.5,
+        temperature=300,
+        form=form,
+        components="xx,yy,zz,xy,yz,zx",
+    )
     for spectrum in result.values():
         assert np.isfinite(spectrum.intensity).all() and np.isfinite(spectrum.standard_error).all()
         named = {"stokes": "cross-section", "activity": "activity:", "reduced": "Bose-reduced"}[form]
@@ -168,4 +180,6 @@ def test_a_large_constant_on_a_float32_series_changes_nothing():
     choices = {"temperature": 300, "components": "xx,yy,zz,xy,yz,zx"}
     one = raman(series, 1.0, **choices)
     other = raman(series + np.float32(1e4), 1.0, **choices)
-    np.testing.assert_allclose(other["vv"].intensity, one["vv"].intensity, rtol=1e-9, atol=1e-9 * one["vv"].intensity.max())
+    np.testing.assert_allclose(
+        other["vv"].intensity, one["vv"].intensity, rtol=1e-9, atol=1e-9 * one["vv"].intensity.max()
+    )

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+
+from vibraloom.errors import ComputationError, InputError, MissingError
 from vibraloom.structures import liquid
 from vibraloom.structures.build import build
 from vibraloom.structures.crystals import CRYSTALS, FACETS
@@ -18,8 +20,6 @@ from vibraloom.structures.molecules import assign_molecules, molecule_centres
 from vibraloom.structures.report import draw
 from vibraloom.structures.slab import build_slab
 from vibraloom.structures.spec import SlabSpec, parse_system
-
-from vibraloom.errors import ComputationError, InputError, MissingError
 from vibraloom.units import AVOGADRO
 
 

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 from vibraloom.structures.molecule import LIQUIDS, MOLECULES, molecule_by_formula
 from vibraloom.structures.molecules import assign_molecules
 

@@ -13,7 +13,7 @@ MASSES = np.array([16.0, 1.0, 1.0, 12.0, 14.0])
 
 
 def harmonic_atoms(*, frames=8000, timestep=1.0, temperature=300.0, seed=0):
-    """Each coordinate of each atom a mode of its own at kT exactly; whole periods. Returns velocities and wavenumbers."""
+    """Each coordinate of each atom its own mode at kT exactly; whole periods: velocities, wavenumbers."""
     rng = np.random.default_rng(seed)
     periods = rng.integers(400, 800, size=(len(MASSES), 3))
     angular = 2 * np.pi * periods / (frames * timestep)
@@ -39,7 +39,9 @@ def test_the_integral_is_three_per_atom(temperature):
 
 def test_each_atom_weighs_three_whatever_its_mass():
     velocities, wavenumbers = harmonic_atoms()
-    spectrum = vdos(velocities, MASSES, 1.0, temperature=300, groups={f"atom/{k}": [k] for k in range(5)}, blocks=0)
+    spectrum = vdos(
+        velocities, MASSES, 1.0, temperature=300, groups={f"atom/{k}": [k] for k in range(5)}, blocks=0
+    )
     spacing = spectrum.wavenumber[1]
     for atom in range(5):
         part = spectrum.parts[f"atom/{atom}"]
@@ -54,7 +56,11 @@ def test_parts_sum_to_the_total():
     groups = {"species/H": [1, 2], "species/rest": [0, 3, 4], "site/a": [0, 1, 2], "site/b": [3, 4]}
     weights = {"layer/contact": layer, "layer/rest": 1 - layer}
     spectrum = vdos(random_velocities(), MASSES, 1.0, temperature=300, groups=groups, weights=weights)
-    for first, second in (("species/H", "species/rest"), ("site/a", "site/b"), ("layer/contact", "layer/rest")):
+    for first, second in (
+        ("species/H", "species/rest"),
+        ("site/a", "site/b"),
+        ("layer/contact", "layer/rest"),
+    ):
         residue = spectrum.parts[first] + spectrum.parts[second] - spectrum.intensity
         assert np.abs(residue).max() < 1e-10 * spectrum.intensity.max()
 
@@ -80,7 +86,9 @@ def test_an_atom_that_changes_layer_counts_where_it_is():
     velocities, _ = harmonic_atoms()
     here = np.zeros((8000, 5))
     here[:4000] = 1
-    spectrum = vdos(velocities, MASSES, 1.0, temperature=300, weights={"layer/1": here, "layer/2": 1 - here}, blocks=0)
+    spectrum = vdos(
+        velocities, MASSES, 1.0, temperature=300, weights={"layer/1": here, "layer/2": 1 - here}, blocks=0
+    )
     assert spectrum.parts["layer/1"].sum() * spectrum.wavenumber[1] == pytest.approx(7.5, rel=1e-3)
 
 
@@ -100,7 +108,9 @@ def test_massless_sites_add_nothing():
     velocities, _ = harmonic_atoms()
     one = vdos(velocities, MASSES, 1.0, temperature=300)
     sites = 100 * random_velocities(8000, 2)
-    other = vdos(np.concatenate([velocities, sites], axis=1), np.append(MASSES, [0.0, 0.0]), 1.0, temperature=300)
+    other = vdos(
+        np.concatenate([velocities, sites], axis=1), np.append(MASSES, [0.0, 0.0]), 1.0, temperature=300
+    )
     np.testing.assert_allclose(other.intensity, one.intensity, rtol=1e-12, atol=1e-14)
     assert other.conventions.extra["degrees_of_freedom"] == 15
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
+
 from vibraloom.app.figures import style
-from vibraloom.app.figures.layered import layered_layout
+from vibraloom.app.figures.layered import folded_bands, layered_layout
 from vibraloom.app.figures.provenance_figure import draw_provenance, provenance_figure
 from vibraloom.app.figures.spectrum_figure import (
     Panel,
@@ -19,9 +20,8 @@ from vibraloom.app.figures.spectrum_figure import (
     overview_figure,
     spectrum_figure,
 )
-from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
-
 from vibraloom.errors import InputError
+from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
 
 
 def _spectrum(quantity: str = "infrared", unit: str = "cm^-1", *, converged: bool | None = False) -> Spectrum:
@@ -263,3 +263,18 @@ def test_an_unknown_kind_or_an_empty_graph_is_refused() -> None:
     graph.add_node("x", kind="banana")
     with pytest.raises(InputError, match="banana"):
         provenance_figure(graph)
+
+
+def test_a_long_chain_goes_on_in_a_new_row_where_few_edges_are_cut(tmp_path: Path) -> None:
+    graph = nx.path_graph(40, create_using=nx.DiGraph)
+    draw_provenance(graph, tmp_path / "chain.png")
+    draw_provenance(nx.path_graph(5, create_using=nx.DiGraph), tmp_path / "short.png")
+    width, height, dpi = _png(tmp_path / "chain.png")
+    assert width / dpi < 17
+    assert height > _png(tmp_path / "short.png")[1] + 100
+    spans = [(column, column + 1) for column in range(9)] + [(3, 6), (4, 6), (4, 7)]
+    assert folded_bands([2.0] * 10, spans, 30.0) == [range(10)]
+    first, second = folded_bands([2.0] * 10, spans, 10.0)
+    assert list(first) + list(second) == list(range(10))
+    busy = [(4, 5)] * 20
+    assert folded_bands([2.0] * 10, busy, 10.0)[0] != range(5)

@@ -8,10 +8,10 @@ from pathlib import Path
 import jcamp
 import numpy as np
 import pytest
-from vibraloom.files.jcamp import read_jcamp, read_jcamp_table, write_jcamp
-from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
 
 from vibraloom.errors import InputError
+from vibraloom.files.jcamp import read_jcamp, read_jcamp_table, write_jcamp
+from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
 
 LABELS = [
     "TITLE",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vibraloom.files import tables
-from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
 
 from vibraloom.errors import ComputationError, InputError
+from vibraloom.files import tables
+from vibraloom.spectra.spectrum import Conventions, Spectrum, Verdict
 
 
 def _spectrum(quantity: str = "infrared") -> Spectrum:

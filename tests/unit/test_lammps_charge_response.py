@@ -15,6 +15,7 @@ from vibraloom.calculators.charges import response
 from vibraloom.calculators.charges.response import Layers, charge_response, read_response
 from vibraloom.errors import InputError
 from vibraloom.files.trajectory import Trajectory, write_trajectory
+from vibraloom.structures.layers import layer_weights
 
 NUMBERS = np.array([79, 8, 1, 1, 8, 1, 1])
 CHARGES = np.array([0.0, -0.82, 0.41, 0.41, -0.82, 0.41, 0.41])
@@ -97,6 +98,20 @@ def test_a_layer_holds_the_current_of_the_molecules_in_it(trajectory: Path) -> N
     velocities = np.asarray(moving().velocities)
     low = np.einsum("a,fax->fx", CHARGES[1:4], velocities[:, 1:4])
     assert np.allclose(series.parts["layer/low"], low, atol=1e-8)
+
+
+def test_layers_weigh_each_molecule_at_its_centre_of_mass(trajectory: Path) -> None:
+    edge = 4.0
+    series = charge_response(trajectory, CHARGES, MOLECULES, Layers((edge,), ("low", "high"), width=2.0))
+    frames = moving()
+    positions, velocities = np.float32(frames.positions), np.float32(np.asarray(frames.velocities))
+    expected = np.zeros((400, 3))
+    for atoms in ([1, 2, 3], [4, 5, 6]):
+        height = np.average(positions[:, atoms, 2], axis=1, weights=MASSES[atoms])
+        weight = layer_weights(height, [edge], ["low", "high"], 2.0)["low"]
+        expected += weight[:, None] * np.einsum("a,fax->fx", CHARGES[atoms], velocities[:, atoms])
+    assert np.allclose(series.parts["layer/low"], expected, atol=1e-8)
+    assert 0.1 < np.abs(expected).max() / np.abs(series.current).max() < 1.0
 
 
 def test_a_molecule_moving_through_an_edge_adds_no_current(tmp_path: Path) -> None:

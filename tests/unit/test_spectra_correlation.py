@@ -21,7 +21,9 @@ def direct(first, second, max_lag):
     return np.array([np.sum(first[: len(first) - k] * second[k:]) for k in range(max_lag + 1)])
 
 
-@pytest.mark.parametrize(("frames", "max_lag"), [(50, None), (50, 0), (50, 7), (101, 33), (7, 6), (2, 1), (64, 32)])
+@pytest.mark.parametrize(
+    ("frames", "max_lag"), [(50, None), (50, 0), (50, 7), (101, 33), (7, 6), (2, 1), (64, 32)]
+)
 def test_autocorrelation_is_the_direct_sum_over_pairs(frames, max_lag):
     series = np.random.default_rng(frames).normal(size=(frames, 3)) + 2
     lags = frames - 1 if max_lag is None else max_lag
@@ -114,11 +116,19 @@ def test_resolution_of_a_hann_window_is_one_over_its_depth():
 def test_unwindowed_negative_values_are_flagged_and_a_positive_estimator_has_none():
     current = np.zeros((2000, 3))
     current[:, 0] = np.cos(0.2 * np.arange(2000))
-    sharp = infrared_from_current(current, 1.0, temperature=300, window="none", correlation_time=1900, blocks=0)
+    sharp = infrared_from_current(
+        current, 1.0, temperature=300, window="none", correlation_time=1900, blocks=0
+    )
     assert sharp.intensity.min() < -0.1 * sharp.intensity.max()
     assert any("negative values" in note for note in sharp.conventions.notes)
     positive = infrared_from_current(
-        current, 1.0, temperature=300, window="bartlett", normalization="biased", correlation_time=1900, blocks=0
+        current,
+        1.0,
+        temperature=300,
+        window="bartlett",
+        normalization="biased",
+        correlation_time=1900,
+        blocks=0,
     )
     assert positive.intensity.min() > -1e-12 * positive.intensity.max()
     assert not positive.conventions.notes
@@ -128,7 +138,9 @@ def test_unwindowed_negative_values_are_flagged_and_a_positive_estimator_has_non
 def test_blocks_change_the_error_bar_but_not_the_spectrum(window):
     current = np.random.default_rng(5).normal(size=(9973, 3))
     spectra = [
-        infrared_from_current(current, 1.0, temperature=300, correlation_time=97, window=window, blocks=blocks)
+        infrared_from_current(
+            current, 1.0, temperature=300, correlation_time=97, window=window, blocks=blocks
+        )
         for blocks in (0, 2, 8, 50)
     ]
     for spectrum in spectra[1:]:
@@ -194,7 +206,13 @@ def test_a_wrong_correlation_is_refused(series, lag, normalization, message):
 
 def test_conventions_say_how_the_spectrum_was_made():
     made = infrared(GOOD, 2.0, temperature=310.0, volume=900.0, correlation_time=50.0).conventions
-    assert (made.timestep, made.frames, made.replicas, made.temperature, made.volume) == (2.0, 500, 1, 310.0, 900.0)
+    assert (made.timestep, made.frames, made.replicas, made.temperature, made.volume) == (
+        2.0,
+        500,
+        1,
+        310.0,
+        900.0,
+    )
     assert (made.window, made.correlation_time, made.quantum_correction) == ("hann", 50.0, "harmonic")
     assert made.derivative == "forward difference, divided by sinc^2(w dt/2)"
     assert made.blocks == 8 and "autocorrelation" in made.estimator and "6 eps0" in made.form

@@ -20,8 +20,10 @@ def walk(frames=400, step=0.6, seed=0):
 
 
 def fold(dipole, cell):
-    fractional = np.einsum("fi,...ij->fj", dipole, np.linalg.inv(cell)) if cell.ndim == 2 else np.einsum(
-        "fi,fij->fj", dipole, np.linalg.inv(cell)
+    fractional = (
+        np.einsum("fi,...ij->fj", dipole, np.linalg.inv(cell))
+        if cell.ndim == 2
+        else np.einsum("fi,fij->fj", dipole, np.linalg.inv(cell))
     )
     fractional = fractional - np.floor(fractional)
     return fractional @ cell if cell.ndim == 2 else np.einsum("fi,fij->fj", fractional, cell)
@@ -45,7 +47,9 @@ def test_a_cell_that_changes_is_followed():
     folded = np.einsum("fi,fij->fj", fractional - np.floor(fractional), cells)
     unwrapped, ambiguous = unwrap_dipole(folded, cells)
     back = np.einsum("fi,fij->fj", unwrapped - series, np.linalg.inv(cells))
-    np.testing.assert_allclose(back, np.tile(back[0], (200, 1)), atol=1e-11)  # the same whole quanta throughout
+    np.testing.assert_allclose(
+        back, np.tile(back[0], (200, 1)), atol=1e-11
+    )  # the same whole quanta throughout
     assert len(ambiguous) == 0
 
 
@@ -60,7 +64,8 @@ def test_steps_near_half_a_quantum_are_reported():
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"), [(np.zeros((3, 3)), "no volume"), (np.ones((2, 3)), r"\(3, 3\)"), (np.full((3, 3), np.nan), "finite")]
+    ("cell", "message"),
+    [(np.zeros((3, 3)), "no volume"), (np.ones((2, 3)), r"\(3, 3\)"), (np.full((3, 3), np.nan), "finite")],
 )
 def test_a_cell_that_cannot_be_used_is_refused(cell, message):
     with pytest.raises(InputError, match=message):

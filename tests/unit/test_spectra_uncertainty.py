@@ -30,16 +30,19 @@ def exact_autocorrelation(lags):
 
 def test_error_bars_cover_two_thirds():
     rng = np.random.default_rng(11)
-    _, shape = spectral_density(3 * exact_autocorrelation(60), 1.0)
-    hits, bins = 0, None
-    for _ in range(120):
-        spectrum = infrared_from_current(resonance(rng, 4800), 1.0, temperature=300, correlation_time=60, blocks=8)
-        scale = spectrum.intensity.sum() / spectrum.intensity.sum()  # spectra are compared in absolute units below
-        bins = slice(2, None, 12)  # bins a resolution apart
-        expected = shape * _factor()
-        hits += np.sum(np.abs(spectrum.intensity - expected * scale)[bins] <= spectrum.standard_error[bins])
-    coverage = hits / (120 * len(shape[bins]))
-    assert coverage == pytest.approx(0.683, abs=0.03)
+    expected = spectral_density(3 * exact_autocorrelation(60), 1.0)[1] * _factor()
+    apart = np.arange(2, len(expected), 12)  # bins a resolution apart
+    runs = 250
+    hits = np.zeros(len(apart))
+    for _ in range(runs):
+        spectrum = infrared_from_current(
+            resonance(rng, 4800), 1.0, temperature=300, correlation_time=60, blocks=8
+        )
+        hits += (np.abs(spectrum.intensity - expected) <= spectrum.standard_error)[apart]
+    strong = expected[apart] > 0.01 * expected.max()
+    assert hits[strong].mean() / runs == pytest.approx(0.683, abs=0.03)
+    # in far wings the cut ends of blocks leak intensity that cancels in the whole: bars there are too long
+    assert 0.66 < hits[~strong].mean() / runs < 0.80
 
 
 def _factor():
@@ -59,7 +62,9 @@ def test_student_factor_of_eight_blocks():
 
 
 def test_a_long_run_of_a_broad_line_is_converged():
-    spectrum = infrared_from_current(resonance(np.random.default_rng(1), 120000), 1.0, temperature=300, correlation_time=40)
+    spectrum = infrared_from_current(
+        resonance(np.random.default_rng(1), 120000), 1.0, temperature=300, correlation_time=40
+    )
     assert spectrum.conventions.blocks == 300
     assert spectrum.verdict.converged, spectrum.verdict.reason
     assert all(entry["converged"] for entry in spectrum.verdict.ranges if entry["share"] > 0.01)
@@ -68,7 +73,7 @@ def test_a_long_run_of_a_broad_line_is_converged():
 @pytest.mark.parametrize(
     ("frames", "depth", "blocks", "reason"),
     [
-        (3000, 300, None, "blocks of 1.2 correlation depths"),
+        (6000, 300, None, "blocks of 2.5 correlation depths"),
         (3000, 40, 4, "only 4 blocks"),
         (3000, 30, None, "relative error above 5 %"),
     ],

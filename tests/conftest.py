@@ -1,0 +1,139 @@
+"""What every test stands on: no writing outside temporary folders, one thread, and a real embedded profile on demand.
+
+Fixtures:
+    reference_data: folder of the open data that VIBRALOOM_REFERENCE_DATA names (mark the test ``reference_data``).
+    project: a ``.vibraloom/`` folder with a real AiiDA profile, loaded in this process; one for the whole session.
+    in_project: the same, and this test runs inside it (current folder and VIBRALOOM_HOME).
+    cli: runs ``vibraloom ARGUMENTS`` as a process inside the project and returns the CompletedProcess.
+
+With VIBRALOOM_REQUIRE_ALL=1 (continuous integration) a skipped test is a failed test, except those marked
+``reference_data``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before anything imports aiida, numpy or a settings file: AiiDA makes ~/.aiida when it is imported, and a developer's
+# own settings must not steer a test.
+_SCRATCH = Path(tempfile.mkdtemp(prefix="vibraloom-tests-"))
+atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
+os.environ["AIIDA_PATH"] = str(_SCRATCH / "no-profile")
+os.environ["XDG_CONFIG_HOME"] = str(_SCRATCH / "config")
+for _folder in ("no-profile", "config"):
+    (_SCRATCH / _folder).mkdir()
+for _name in ("VIBRALOOM_HOME", "VIBRALOOM_PROFILE", "VIBRALOOM_COMPUTER", "VIBRALOOM_CORES", "VIBRALOOM_TRACEBACK"):
+    os.environ.pop(_name, None)
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# wall time says nothing about correctness on a shared machine; the same examples on every run
+settings.register_profile("vibraloom", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("vibraloom")
+
+REQUIRE_ALL = os.environ.get("VIBRALOOM_REQUIRE_ALL") == "1"
+REFERENCE_DATA = os.environ.get("VIBRALOOM_REFERENCE_DATA")
+
+
+def _reference_folder() -> Path | None:
+    if not REFERENCE_DATA:
+        return None
+    folder = Path(REFERENCE_DATA)
+    if not folder.is_dir():
+        raise pytest.UsageError(f"VIBRALOOM_REFERENCE_DATA: {REFERENCE_DATA}: no such folder; unset it or correct it")
+    return folder.absolute()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``reference_data`` where the data is not at hand."""
+    if item.get_closest_marker("reference_data") and _reference_folder() is None:
+        pytest.skip("VIBRALOOM_REFERENCE_DATA is not set")
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"VIBRALOOM_REQUIRE_ALL=1 allows no skip, but: {reason.removeprefix('Skipped: ')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under VIBRALOOM_REQUIRE_ALL=1 turn a skip into a failure that names its reason."""
+    report = yield
+    exempt = hasattr(report, "wasxfail") or item.get_closest_marker("reference_data")
+    if REQUIRE_ALL and report.skipped and not exempt:
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module that skips itself while it is imported."""
+    report = yield
+    if REQUIRE_ALL and report.skipped:
+        _refuse_skip(report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """Folder of the reference data; skips where VIBRALOOM_REFERENCE_DATA is unset."""
+    folder = _reference_folder()
+    if folder is None:
+        pytest.skip("VIBRALOOM_REFERENCE_DATA is not set")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder ``.vibraloom/`` with a real embedded profile that is loaded in this process."""
+    from vibraloom.workflows.profile import initialise, remove
+
+    home, made = initialise(tmp_path_factory.mktemp("project"))
+    assert made, f"{home}: a project was there already"
+    yield home
+    from aiida.manage import get_manager
+
+    get_manager().reset_profile()
+    remove(home)
+
+
+@pytest.fixture
+def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run this test inside the project; returns its ``.vibraloom/``."""
+    monkeypatch.chdir(project.parent)
+    monkeypatch.setenv("VIBRALOOM_HOME", str(project))
+    return project
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def cli(project: Path) -> Cli:
+    """``cli("list", "--json", timeout=300, cwd=...)`` → CompletedProcess with text; the exit code is the caller's to check."""
+
+    def run(*arguments: str | Path, timeout: float = 600.0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).with_name("vibraloom"), *map(str, arguments)],
+            cwd=cwd or project.parent,
+            env={**os.environ, "VIBRALOOM_HOME": str(project)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
