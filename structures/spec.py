@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal
@@ -12,16 +11,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
-    ValidationError,
+    StrictBool,
     WithJsonSchema,
     model_validator,
 )
 from vibraloom.structures.crystals import CRYSTALS, EVEN_SECOND_SIZE, FACETS, Crystal
 from vibraloom.structures.molecule import LIQUIDS, MOLECULES
 
-from vibraloom.errors import InputError
 from vibraloom.units import quantity
+from vibraloom.validation import validated
 
 LARGEST_SEED = 2**31 - 2
 """Engines and packmol keep seeds as signed 32-bit numbers."""
@@ -32,7 +30,7 @@ THINNEST_FILM = 3.0
 def _whole_number(minimum: int, maximum: int, what: str = "a whole number") -> Any:
     def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
-            raise ValueError(f"allowed: {what} from {minimum} to {maximum}, not {value!r}")
+            raise ValueError(f"allowed: {what} from {minimum} to {maximum}")
         return value
 
     schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
@@ -42,7 +40,7 @@ def _whole_number(minimum: int, maximum: int, what: str = "a whole number") -> A
 def _one_of(allowed: tuple[str, ...]) -> Any:
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"allowed: {', '.join(allowed)}; not {value!r}")
+            raise ValueError(f"allowed: {', '.join(allowed)}")
         return value
 
     return Annotated[str, BeforeValidator(check), WithJsonSchema({"type": "string", "enum": list(allowed)})]
@@ -57,13 +55,13 @@ def _facet(value: object) -> str:
         else value
     )
     if not isinstance(text, str) or text.strip("()") not in allowed:
-        raise ValueError(f"allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals); not {value!r}")
+        raise ValueError(f"allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals)")
     return text.strip("()")
 
 
 def _two_repeats(value: object) -> object:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"allowed: two whole numbers from 1 to 20, such as [4, 4]; not {value!r}")
+        raise ValueError(f"allowed: two whole numbers from 1 to 20, such as [4, 4]")
     return tuple(value)
 
 
@@ -81,26 +79,6 @@ class SystemRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, record: Any) -> Any:
-        if isinstance(record, cls):
-            return record
-        keys = ", ".join(cls.model_fields)
-        if not isinstance(record, dict):
-            raise ValueError(f"allowed: a mapping with the keys {keys}; not {record!r}")
-        for key in record:
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                meant = f" (did you mean {near[0]!r}?)" if near else ""
-                raise ValueError(f"unknown key {key!r}{meant}; allowed: {keys}")
-        missing = [
-            name for name, entry in cls.model_fields.items() if entry.is_required() and name not in record
-        ]
-        if missing:
-            raise ValueError(f"missing key {', '.join(map(repr, missing))}; allowed: {keys}")
-        return record
-
     def content_hash(self) -> str:
         """sha256 of the canonical JSON of all entries, quantities in internal units."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -110,22 +88,26 @@ class SystemRecord(BaseModel):
 class MoleculeSystem(SystemRecord):
     """One molecule in the gas phase."""
 
-    kind: Literal["molecule"]
-    formula: _one_of(tuple(MOLECULES))  # type: ignore[valid-type]
+    kind: Literal["molecule"] = Field(description="molecule: one, in the gas phase")
+    formula: Annotated[_one_of(tuple(MOLECULES)), Field(description="a molecule, such as H2O")]  # type: ignore[valid-type]
 
 
 class SlabSpec(SystemRecord):
     """A metal slab: ``layers`` atomic planes, ``size`` surface atoms along x and y."""
 
-    element: _one_of(tuple(CRYSTALS))  # type: ignore[valid-type]
-    facet: Facet
-    layers: _whole_number(1, 20)  # type: ignore[valid-type]
-    size: Annotated[tuple[Repeat, Repeat], BeforeValidator(_two_repeats)]  # type: ignore[valid-type]
+    element: Annotated[_one_of(tuple(CRYSTALS)), Field(description="a metal, such as Au")]  # type: ignore[valid-type]
+    facet: Annotated[Facet, Field(description="Miller indices: 100, 110, 111 (fcc, bcc) or 0001 (hcp)")]
+    layers: Annotated[_whole_number(1, 20), Field(description="atomic planes, 1 to 20")]  # type: ignore[valid-type]
+    size: Annotated[
+        tuple[Repeat, Repeat],
+        BeforeValidator(_two_repeats),
+        Field(description="surface atoms along x and y, such as [4, 4]"),
+    ]  # type: ignore[valid-type]
     fixed_layers: Annotated[
         _whole_number(0, 20) | None,  # type: ignore[valid-type]
         Field(description="planes held in place, counted from the bottom; left out: all of them"),
     ] = None
-    orthogonal: bool = True
+    orthogonal: StrictBool = Field(True, description="true: a right-angled cell; false: the primitive one")
 
     @property
     def crystal(self) -> Crystal:
@@ -137,32 +119,34 @@ class SlabSpec(SystemRecord):
         allowed = FACETS[self.crystal.lattice]
         if self.facet not in allowed:
             raise ValueError(
-                f"facet {self.facet} is not offered for {self.element} ({self.crystal.lattice}); "
-                f"allowed: {', '.join(allowed)}"
+                f"@facet allowed for {self.element} ({self.crystal.lattice}): {', '.join(allowed)}"
             )
         if self.orthogonal and (self.crystal.lattice, self.facet) in EVEN_SECOND_SIZE and self.size[1] % 2:
             raise ValueError(
-                f"size {list(self.size)} makes no orthogonal {self.element}({self.facet}) cell; "
-                "allowed: an even second number, or orthogonal: false"
+                f"@size allowed for an orthogonal {self.element}({self.facet}) cell: an even second number, "
+                "or orthogonal: false"
             )
         if self.fixed_layers is not None and self.fixed_layers > self.layers:
-            raise ValueError(f"fixed_layers {self.fixed_layers} exceeds layers; allowed: 0 to {self.layers}")
+            raise ValueError(f"@fixed_layers allowed: 0 to {self.layers}, the number of layers")
         return self
 
 
 class LiquidSpec(SystemRecord):
     """A liquid film, by its thickness or by its number of molecules, at a given density."""
 
-    molecule: _one_of(LIQUIDS)  # type: ignore[valid-type]
-    thickness: Length | None = None  # type: ignore[valid-type]
-    count: _whole_number(1, 20000) | None = None  # type: ignore[valid-type]
-    density: quantity("density", minimum=0.1, maximum=1.5)  # type: ignore[valid-type]
+    molecule: Annotated[_one_of(LIQUIDS), Field(description="molecule of the liquid, such as H2O")]  # type: ignore[valid-type]
+    thickness: Annotated[Length | None, Field(description="height of the film, such as '16 angstrom'")] = None  # type: ignore[valid-type]
+    count: Annotated[_whole_number(1, 20000) | None, Field(description="number of molecules")] = None  # type: ignore[valid-type]
+    density: Annotated[
+        quantity("density", minimum=0.1, maximum=1.5),  # type: ignore[valid-type]
+        Field(description="density of the film, such as '0.997 g/cm^3'"),
+    ]
 
     @model_validator(mode="after")
     def _one_measure(self) -> LiquidSpec:
         if (self.thickness is None) == (self.count is None):
             raise ValueError(
-                "allowed: exactly one of thickness (such as '16 angstrom') and count (number of molecules)"
+                "@thickness allowed: exactly one of thickness (such as '16 angstrom') and count (number of molecules)"
             )
         return self
 
@@ -170,43 +154,36 @@ class LiquidSpec(SystemRecord):
 class InterfaceSystem(SystemRecord):
     """A liquid film on a metal slab, with vacuum above."""
 
-    kind: Literal["interface"]
-    slab: SlabSpec
-    liquid: LiquidSpec
+    kind: Literal["interface"] = Field(description="interface: a liquid film on a metal slab")
+    slab: SlabSpec = Field(description="the slab")
+    liquid: LiquidSpec = Field(description="the film")
     vacuum: Annotated[
         quantity("length", minimum=5.0, maximum=200.0),  # type: ignore[valid-type]
         Field(
             validate_default=True, description="empty height between the film and the next image of the slab"
         ),
     ] = "15 angstrom"
-    seed: _whole_number(0, LARGEST_SEED)  # type: ignore[valid-type]
+    seed: Annotated[_whole_number(0, LARGEST_SEED), Field(description="seed of the packing, 0 or more")]  # type: ignore[valid-type]
 
 
 System = Annotated[MoleculeSystem | InterfaceSystem, Field(discriminator="kind")]
 """Every system that can be built, told apart by ``kind``."""
 
-KINDS = ("molecule", "interface")
-_ADAPTER: TypeAdapter[MoleculeSystem | InterfaceSystem] = TypeAdapter(System)
+
+class _Holder(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: System
 
 
-def parse_system(record: object, source: str = "system") -> MoleculeSystem | InterfaceSystem:
+def parse_system(record: object, source: str = "spec") -> MoleculeSystem | InterfaceSystem:
     """Turn the mapping under ``system:`` into a checked system.
 
     Args:
         record: what YAML gave.
-        source: name before each key in the message, e.g. ``spec.yaml: system``.
+        source: name of the file, for the message.
 
     Raises:
-        InputError: one line with key, value and what is allowed.
+        InputError: one line with file, dotted key, value and what is allowed.
     """
-    if not isinstance(record, dict) or record.get("kind") not in KINDS:
-        given = record.get("kind") if isinstance(record, dict) else record
-        raise InputError(f"{source}.kind: {given!r}; allowed: {', '.join(KINDS)}")
-    try:
-        return _ADAPTER.validate_python(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        # the first entry is the kind that told the systems apart, not a key
-        place = ".".join([source, *map(str, first["loc"][1:])])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{place}: {message}") from error
+    return validated(_Holder, {"system": record}, source).system

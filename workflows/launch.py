@@ -68,7 +68,26 @@ def inputs_of(spec: Spec) -> dict[str, Any]:
         except NotExistent as error:
             package = "pip install 'vibraloom[deepmd]' && vibraloom init" if label == "lmp" else "vibraloom init"
             raise MissingError(f"code {name} is not set up; run: {package}") from error
+    check_level_of(spec)
     return {"spec": orm.Dict(spec.model_dump(mode="json", exclude_none=True)), "codes": codes}
+
+
+def check_level_of(spec: Spec) -> None:
+    """Refuse a functional or basis that pyscf does not know before anything runs.
+
+    Raises:
+        InputError: the key and what is allowed.
+    """
+    from vibraloom.calculators.pyscf.electronic_structure import LevelOfTheory, check_level
+    from vibraloom.structures.build import build
+
+    if spec.labels is None:
+        return
+    atoms, _ = build(spec.system)
+    try:
+        check_level(LevelOfTheory(spec.labels.functional, spec.labels.basis, field=spec.labels.field), list(atoms.numbers))
+    except InputError as error:
+        raise InputError(f"{spec.name}: labels: {error}") from error
 
 
 def runs_of(spec_hash: str) -> list[orm.WorkChainNode]:

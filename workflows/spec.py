@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
+from vibraloom.calculators.lammps.models import available_models
 from vibraloom.structures.spec import System
 from vibraloom.units import quantity
 
@@ -39,7 +40,7 @@ class Labels(_Word):
     functional: str = Field("PBE", description="density functional, by its libxc name")
     basis: str = Field("aug-cc-pVDZ", description="basis set, by its name in pyscf; diffuse functions are needed for Raman")
     frames: StrictInt = Field(90, ge=4, le=100_000, description="number of labelled frames")
-    sample: Sampling = Field(default_factory=Sampling, description="how the frames are sampled")
+    sample: Sampling = Field(default_factory=lambda: Sampling(), description="how the frames are sampled")
     field: quantity("electric_field", above=0, maximum=0.02) = Field(  # type: ignore[valid-type]
         "0.002 au", description="field of the finite difference behind the polarizability"
     )
@@ -53,8 +54,8 @@ class Steps(_Word):
     """Training steps of each network."""
 
     energy: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the energy network")
-    dipole: StrictInt = Field(4000, ge=10, le=10_000_000, description="steps of the dipole network")
-    polarizability: StrictInt = Field(4000, ge=10, le=10_000_000, description="steps of the polarizability network")
+    dipole: StrictInt = Field(12000, ge=10, le=10_000_000, description="steps of the dipole network")
+    polarizability: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the polarizability network")
 
 
 class Model(_Word):
@@ -62,7 +63,7 @@ class Model(_Word):
 
     engine: Literal["deepmd"] = Field("deepmd", description="learning engine (deepmd-kit, TensorFlow backend)")
     targets: tuple[Target, ...] = Field(("energy", "dipole", "polarizability"), description="what is learned")
-    steps: Steps = Field(default_factory=Steps, description="training steps")
+    steps: Steps = Field(default_factory=lambda: Steps(), description="training steps")
     seed: StrictInt = Field(1, ge=0, le=2**31 - 1, description="seed of weights and of the train/validation split")
 
 
@@ -92,6 +93,8 @@ class Dynamics(_Word):
             raise ValueError(f"@length allowed: at least 20 stored frames ({20 * self.every:g} fs)")
         if (self.engine == "lammps") != (self.model is not None):
             raise ValueError("@model allowed: a classical model such as spc/fw with engine lammps; no model with engine ase")
+        if self.model is not None and self.model not in available_models("molecule"):
+            raise ValueError(f"@model allowed: {', '.join(available_models('molecule'))}")
         return self
 
 
@@ -151,7 +154,7 @@ class Spec(_Word):
     labels: Labels | None = Field(None, description="reference calculations for the learned model")
     model: Model | None = Field(None, description="learned model")
     dynamics: Dynamics = Field(description="molecular dynamics")
-    response: Response = Field(default_factory=Response, description="dipole and polarizability along the trajectory")
+    response: Response = Field(default_factory=lambda: Response(), description="dipole and polarizability along the trajectory")
     spectra: tuple[Annotated[Requested, BeforeValidator(_requested)], ...] = Field(
         min_length=1,
         description="spectra to compute",
@@ -174,8 +177,8 @@ class Spec(_Word):
             }
         },
     )
-    resources: Resources = Field(default_factory=Resources, description="what a job may use")
-    deposit: Deposit = Field(default_factory=Deposit, description="where the spectra go")
+    resources: Resources = Field(default_factory=lambda: Resources(), description="what a job may use")
+    deposit: Deposit = Field(default_factory=lambda: Deposit(), description="where the spectra go")
 
     @model_validator(mode="after")
     def _words_fit(self) -> Spec:

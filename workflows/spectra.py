@@ -253,7 +253,8 @@ class SpectraWorkChain(WorkChain):
                 metadata=metadata,
             )
         else:
-            bands = interface_bands(orm.Str(self.words.system.liquid.molecule), **spectra, metadata=metadata)
+            liquid = self.inputs.spec["system"]["liquid"]["molecule"]
+            bands = interface_bands(orm.Str(liquid), **spectra, metadata=metadata)
         self.out("bands", bands)
         self.out("record", self.ctx.record)
         self.out("structure", self.ctx.structure)

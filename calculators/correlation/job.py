@@ -89,7 +89,7 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
             fixed = raman(turned, interval, laser_wavelength=laser, **options)
             found["raman_anisotropic_eckart"] = in_eckart_frame(fixed["anisotropic"])
         else:
-            velocities = [entry.trajectory.velocities for entry in replicas]
+            velocities = [velocities_of(entry) for entry in replicas]
             masses = replicas[0].trajectory.masses
             chosen = groups if "species" in request["by"] else None
             found["vdos"] = vdos(velocities, masses, interval, groups=chosen, **options)
@@ -97,6 +97,17 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
             whole = vdos(turned, masses, interval, groups=chosen, **options)
             found["vdos_eckart"] = in_eckart_frame(undifferenced(whole, interval))
     return found
+
+
+def velocities_of(replica: Replica) -> NDArray[Any]:
+    """Velocities (Å/fs) with shape (F, A, 3).
+
+    Raises:
+        InputError: the trajectory holds none.
+    """
+    if replica.trajectory.velocities is None:
+        raise InputError("trajectory: has no velocities; run the dynamics with velocities written")
+    return replica.trajectory.velocities
 
 
 def internal_velocities(replica: Replica, rotations: NDArray[Any], interval: float) -> NDArray[np.float64]:
@@ -167,7 +178,7 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
             found |= {f"ir_{direction}": spectrum for direction, spectrum in pair.items()}
         else:
             found["vdos"] = vdos(
-                [entry.trajectory.velocities[:, liquid] for entry in replicas if entry.trajectory.velocities is not None],
+                [velocities_of(entry)[:, liquid] for entry in replicas],
                 trajectory.masses[liquid],
                 interval,
                 temperature=job["temperature"],

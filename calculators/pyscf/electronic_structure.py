@@ -99,6 +99,24 @@ class _Guess:
     response: list[NDArray[Any]] = field(default_factory=list)
 
 
+def without_rigid_part(forces: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Forces without net force and torque, which a free molecule cannot have.
+
+    The integration grid, which does not move with the electrons, leaves about 1e-3 eV/Å of both: an optimiser
+    follows them for ever along a direction without curvature.
+
+    Args:
+        forces: (eV/Å) Array with shape (A, 3).
+        positions: (Å) Array with shape (A, 3).
+    """
+    centred = np.asarray(positions) - np.mean(positions, axis=0)
+    motions = [np.tile(axis, (len(centred), 1)).ravel() for axis in np.eye(3)]
+    motions += [np.cross(axis, centred).ravel() for axis in np.eye(3)]
+    rigid = np.array(motions).T
+    share = np.linalg.lstsq(rigid, forces.ravel(), rcond=1e-6)[0]
+    return forces - (rigid @ share).reshape(forces.shape)
+
+
 class ElectronicStructure:
     """Solves one molecule again and again; the first geometry's densities start the later ones.
 
@@ -150,7 +168,7 @@ class ElectronicStructure:
         label = Label(energy=energy * EV_PER_HARTREE, forces=None, dipole=dipole)
         if forces:
             gradient = np.asarray(solver.nuc_grad_method().kernel())
-            label.forces = -gradient * EV_PER_HARTREE / ANGSTROM_PER_BOHR
+            label.forces = without_rigid_part(-gradient * EV_PER_HARTREE / ANGSTROM_PER_BOHR, positions)
         response: list[NDArray[Any]] = []
         if polarizability:
             tensor, response = self._polarizability(molecule, solver, density)

@@ -1,6 +1,6 @@
 """Make a picture small enough for the repository: ``python docs/pictures/shrink.py IN.png OUT.png``.
 
-The picture keeps its content; it is scaled to at most 1600 pixels wide and stored with a palette of 64 colours.
+It is scaled to at most 1600 pixels wide and stored with a palette of 64 colours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def shrink(source: Path, target: Path) -> int:
     """Write ``source`` scaled and with a palette to ``target``; returns its size in bytes."""
     picture = Image.open(source).convert("RGB")
     if picture.width > WIDTH:
-        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS
+        )
     picture.quantize(COLOURS).save(target, optimize=True)
     return target.stat().st_size
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,10 +113,10 @@ def _line(model: type[BaseModel], content: Any, fault: Any, source: str) -> str:
             value = _shown(_value_at(content, location))
         return f"{source}: {_dotted(location)}: {value}: {message}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        tags = fault["ctx"].get("expected_tags", "'molecule', 'interface'")
-        discriminator = str(fault["ctx"].get("discriminator", "'kind'")).strip("'")
+        discriminator = str(fault["ctx"]["discriminator"]).strip("'")
         given = fault.get("input")
         shown = _shown(given.get(discriminator)) if isinstance(given, dict) else value
+        tags = fault["ctx"].get("expected_tags") or ", ".join(_tags(model, location))
         return f"{source}: {_dotted([*location, discriminator])}: {shown}: allowed: {tags}"
     allowed_text = _BOUNDS[kind].format(**fault.get("ctx", {})) if kind in _BOUNDS else fault["msg"]
     return f"{source}: {_dotted(location)}: {value}: allowed: {allowed_text}"
@@ -148,8 +149,6 @@ def _value_at(content: Any, location: list[Any]) -> Any:
 
 
 def _model_at(model: type[BaseModel], location: list[Any], content: Any) -> type[BaseModel] | None:
-    import typing
-
     here: Any = model
     for part in location:
         content = _child(content, part)
@@ -157,20 +156,28 @@ def _model_at(model: type[BaseModel], location: list[Any], content: Any) -> type
             continue
         if not (isinstance(here, type) and issubclass(here, BaseModel)) or part not in here.model_fields:
             return None
-        candidates = _models_in(here.model_fields[part].annotation, typing)
+        candidates = _models_in(here.model_fields[part].annotation)
         kinds = [entry for entry in candidates if "kind" in entry.model_fields and isinstance(content, dict)]
         chosen = [entry for entry in kinds if content.get("kind") in typing.get_args(entry.model_fields["kind"].annotation)]
-        here = (chosen or candidates or [None])[0]
+        here = next(iter(chosen or candidates), None)
     return here if isinstance(here, type) else None
 
 
-def _models_in(annotation: Any, typing: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     found: list[type[BaseModel]] = []
     for argument in typing.get_args(annotation):
-        found += _models_in(argument, typing)
+        found += _models_in(argument)
     return found
+
+
+def _tags(model: type[BaseModel], location: list[Any]) -> list[str]:
+    """Values of the discriminator of the union at ``location``."""
+    parent = _model_at(model, location[:-1], {})
+    annotation = parent.model_fields[location[-1]].annotation if parent is not None else None
+    kinds = [entry.model_fields["kind"].annotation for entry in _models_in(annotation) if "kind" in entry.model_fields]
+    return [str(tag) for kind in kinds for tag in typing.get_args(kind)]
 
 
 def _keys_at(model: type[BaseModel], location: list[Any], content: Any) -> list[str]:
@@ -182,6 +189,8 @@ def _describe(model: type[BaseModel], location: list[Any], content: Any) -> str:
     parent = _model_at(model, location[:-1], content)
     if parent is not None and location[-1] in parent.model_fields:
         field = parent.model_fields[location[-1]]
+        if typing.get_origin(field.annotation) is typing.Literal:
+            return " or ".join(repr(value) for value in typing.get_args(field.annotation))
         if field.description:
             return field.description
     return "this key with a value"

@@ -1,4 +1,4 @@
-"""The pages of the documentation do what they say: their code blocks run, in order, as a reader would run them."""
+"""The code blocks of the documentation run, in order, as a reader would run them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,12 @@ from vibraloom.workflows.spec import Spec
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 FIRST = "docs/tutorial/first-light.md"
-SHARED = (FIRST, "docs/how-to/interrupted-runs.md", "docs/how-to/export-archive.md", "docs/how-to/use-verdi.md")
+SHARED = (
+    FIRST,
+    "docs/how-to/interrupted-runs.md",
+    "docs/how-to/export-archive.md",
+    "docs/how-to/use-verdi.md",
+)
 """Pages that need a project with spectra in it; they run in this order in the tutorial's folder."""
 REASONS = {"make target", "installs software", "changes the folder", "needs an editor"}
 """Why a block may stand without being run."""
@@ -25,7 +32,9 @@ MOST_UNRUN = 8
 """Blocks that may stand without being run, in all pages together."""
 LANGUAGES = ("bash", "python")
 
-BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<reason>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,9 @@ def blocks_of(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     name = page.relative_to(ROOT).as_posix()
     return [
-        Block(name, text.count("\n", 0, found.start("code")), found["language"], found["code"], found["reason"])
+        Block(
+            name, text.count("\n", 0, found.start("code")), found["language"], found["code"], found["reason"]
+        )
         for found in BLOCK.finditer(text)
     ]
 
@@ -65,7 +76,9 @@ def script_of(page: Path) -> str:
 
 def run_page(name: str, folder: Path) -> str:
     """Run the blocks of a page in ``folder``; its standard output."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VIBRALOOM_", "AIIDA_"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("VIBRALOOM_", "AIIDA_"))
+    }
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CONFIG_HOME": str(folder / "config"),
@@ -73,7 +86,12 @@ def run_page(name: str, folder: Path) -> str:
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        ["bash", "-c", script_of(ROOT / name)], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        ["bash", "-c", script_of(ROOT / name)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     return done.stdout
@@ -84,8 +102,25 @@ def runnable(page: Path) -> bool:
     return any(block.language in LANGUAGES and not block.reason for block in blocks_of(page))
 
 
+ALONE = [
+    page.relative_to(ROOT).as_posix()
+    for page in PAGES
+    if runnable(page) and page.relative_to(ROOT).as_posix() not in SHARED
+]
+"""Pages that need nothing from another one."""
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def pages_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[str]]]:
+    """The pages that stand alone, each run in a folder of its own beside those that share a project."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield {name: pool.submit(run_page, name, tmp_path_factory.mktemp("alone")) for name in ALONE}
+
+
+@pytest.fixture(scope="module")
+def project(
+    tmp_path_factory: pytest.TempPathFactory, pages_alone: dict[str, Future[str]]
+) -> tuple[Path, str]:
     """The folder in which the tutorial was run, and what it printed."""
     folder = tmp_path_factory.mktemp("first-light")
     return folder, run_page(FIRST, folder)
@@ -93,7 +128,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_tutorial_leads_to_spectra_with_a_verdict(project: tuple[Path, str]) -> None:
     folder, said = project
-    assert {"overview.png", "provenance.png", "vdos.csv", "ir_normal.jdx"} <= {path.name for path in (folder / "spectra").iterdir()}
+    assert {"overview.png", "provenance.png", "vdos.csv", "ir_normal.jdx"} <= {
+        path.name for path in (folder / "spectra").iterdir()
+    }
     assert "only 4 blocks, 8 are needed" in said
     assert "water-only response, no image charge" in said
     for name in ("vdos.png", "where-from.png", "vdos.jdx"):
@@ -112,11 +149,9 @@ def test_pages_that_need_a_project_run_in_the_tutorials(name: str, project: tupl
     run_page(name, project[0])
 
 
-@pytest.mark.parametrize(
-    "name", [page.relative_to(ROOT).as_posix() for page in PAGES if runnable(page) and page.relative_to(ROOT).as_posix() not in SHARED]
-)
-def test_pages_run_as_they_stand(name: str, tmp_path: Path) -> None:
-    run_page(name, tmp_path)
+@pytest.mark.parametrize("name", ALONE)
+def test_pages_run_as_they_stand(name: str, pages_alone: dict[str, Future[str]]) -> None:
+    assert pages_alone[name].result(timeout=600) is not None
 
 
 def test_blocks_that_are_not_run_are_few_and_say_why() -> None:

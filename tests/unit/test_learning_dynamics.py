@@ -260,7 +260,7 @@ def test_langevin_steps_reach_the_temperature() -> None:
         langevin_step(state, masses, 0.5, engine, temperature=300, friction=0.05, generators=generators)
         if step >= 400:
             squares.append((state.positions**2).mean())
-    # BAOAB samples harmonic positions exactly; 150 oscillators over 90 relaxation times: 1 % statistical error
+    # BAOAB samples harmonic positions exactly; 150 oscillators for 90 relaxation times: 1 % error
     assert np.mean(squares) == pytest.approx(BOLTZMANN_EV_PER_K * 300 / SPRING, rel=0.04)
 
 
