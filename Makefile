@@ -40,8 +40,12 @@ lint: install ## style, types and the walls between the rooms
 	$(BIN)/mypy
 	PYTHONPATH=.typing $(BIN)/lint-imports
 
-resolve: install ## do the pins still resolve on the next Pythons? (asks the package index, installs nothing)
-	$(BIN)/python tests/packaging/resolve.py 3.12 3.13
+resolve: install ## do the requirements resolve to wheels on the next Pythons? (asks the package index, installs nothing)
+	@for version in 3.12 3.13; do \
+	  $(PIP) install --dry-run --quiet --ignore-installed --only-binary=:all: --python-version $$version \
+	    --target $(VENV)/resolved '.[workflows]' || { echo "make: no set of wheels for Python $$version" >&2; exit 1; }; \
+	  echo "Python $$version: vibraloom[workflows] resolves"; \
+	done
 
 soak: install ## reliability runs that take long
 	$(BIN)/python -m pytest tests -m soak

@@ -1,8 +1,8 @@
-"""What every test stands on: no writing outside temporary folders, one thread, and a real embedded profile on demand.
+"""What every test stands on: no writing outside temporary folders, one thread, a real profile on demand.
 
 Fixtures:
-    reference_data: folder of the open data that VIBRALOOM_REFERENCE_DATA names (mark the test ``reference_data``).
-    project: a ``.vibraloom/`` folder with a real AiiDA profile, loaded in this process; one for the whole session.
+    reference_data: folder of the open data that VIBRALOOM_REFERENCE_DATA names (mark the test so, too).
+    project: a ``.vibraloom/`` folder with a real AiiDA profile, loaded in this process; one for the session.
     in_project: the same, and this test runs inside it (current folder and VIBRALOOM_HOME).
     cli: runs ``vibraloom ARGUMENTS`` as a process inside the project and returns the CompletedProcess.
 
@@ -24,15 +24,21 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Before anything imports aiida, numpy or a settings file: AiiDA makes ~/.aiida when it is imported, and a developer's
-# own settings must not steer a test.
+# Before anything imports aiida or numpy: AiiDA makes ~/.aiida when it is imported, and a developer's own
+# settings must not steer a test.
 _SCRATCH = Path(tempfile.mkdtemp(prefix="vibraloom-tests-"))
 atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
 os.environ["AIIDA_PATH"] = str(_SCRATCH / "no-profile")
 os.environ["XDG_CONFIG_HOME"] = str(_SCRATCH / "config")
 for _folder in ("no-profile", "config"):
     (_SCRATCH / _folder).mkdir()
-for _name in ("VIBRALOOM_HOME", "VIBRALOOM_PROFILE", "VIBRALOOM_COMPUTER", "VIBRALOOM_CORES", "VIBRALOOM_TRACEBACK"):
+for _name in (
+    "VIBRALOOM_HOME",
+    "VIBRALOOM_PROFILE",
+    "VIBRALOOM_COMPUTER",
+    "VIBRALOOM_CORES",
+    "VIBRALOOM_TRACEBACK",
+):
     os.environ.pop(_name, None)
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -52,7 +58,9 @@ def _reference_folder() -> Path | None:
         return None
     folder = Path(REFERENCE_DATA)
     if not folder.is_dir():
-        raise pytest.UsageError(f"VIBRALOOM_REFERENCE_DATA: {REFERENCE_DATA}: no such folder; unset it or correct it")
+        raise pytest.UsageError(
+            f"VIBRALOOM_REFERENCE_DATA: {REFERENCE_DATA}: no such folder; unset it or correct it"
+        )
     return folder.absolute()
 
 
@@ -123,9 +131,11 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def cli(project: Path) -> Cli:
-    """``cli("list", "--json", timeout=300, cwd=...)`` → CompletedProcess with text; the exit code is the caller's to check."""
+    """``cli("list", "--json", timeout=300, cwd=...)`` → CompletedProcess; the caller checks its exit code."""
 
-    def run(*arguments: str | Path, timeout: float = 600.0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, timeout: float = 600.0, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [Path(sys.executable).with_name("vibraloom"), *map(str, arguments)],
             cwd=cwd or project.parent,

@@ -69,7 +69,7 @@ def stop_orphan(node: orm.CalcJobNode) -> bool:
     Only a process that runs in the attempt's own folder is stopped: a number alone may belong to someone else.
     """
     job_id, workdir = node.get_job_id(), node.get_remote_workdir()
-    if node.is_terminated or job_id is None or workdir is None or node.computer.scheduler_type != "core.direct":
+    if node.is_finished or job_id is None or workdir is None or node.computer.scheduler_type != "core.direct":
         return False
     import psutil
 
@@ -89,3 +89,26 @@ def stop_orphan(node: orm.CalcJobNode) -> bool:
             process.kill()
     psutil.wait_procs(alive, timeout=5)
     return True
+
+
+def continued(process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bool = False) -> tuple[dict[str, Any], str | None]:
+    """Inputs that go on from an earlier attempt at the same job, if there is one.
+
+    A finished attempt gives its own ``previous``, so that the cache answers; an unfinished one gives its folder, after its
+    orphaned process was stopped. With ``rerun`` unfinished attempts are stopped and left alone.
+
+    Returns:
+        The inputs, and one line for the log or None.
+    """
+    attempts = earlier_attempts(process_class, {key: value for key, value in inputs.items() if key != "metadata"})
+    for attempt in attempts:
+        if attempt.is_finished_ok:
+            earlier = attempt.base.links.get_incoming(link_label_filter=CONTINUED).first()
+            return (inputs if earlier is None else {**inputs, CONTINUED: earlier.node}), None
+    for attempt in attempts:
+        stop_orphan(attempt)
+    for attempt in [] if rerun else attempts:
+        folder = folder_of(attempt)
+        if folder is not None:
+            return {**inputs, CONTINUED: folder}, f"going on from what attempt {attempt.uuid[:8]} finished"
+    return inputs, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -11,7 +11,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from vibraloom.calculators.ase.calcjob import AseDynamicsCalculation
 from vibraloom.calculators.lammps.calcjob import LammpsCalculation
-from vibraloom.workflows.attempts import CONTINUED, earlier_attempts, folder_of, stop_orphan
+from vibraloom.workflows.attempts import CONTINUED, continued
 
 
 class DynamicsWorkChain(BaseRestartWorkChain):
@@ -43,28 +43,11 @@ class DynamicsWorkChain(BaseRestartWorkChain):
     def setup(self) -> None:
         """Take the inputs; if the same job was begun before, go on from what it finished."""
         super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, "job"))
-        attempts = earlier_attempts(self._process_class, self._plain_inputs())
-        finished = [attempt for attempt in attempts if attempt.is_finished_ok]
-        if finished:
-            # the same folder as then makes the same hash, so that the cache answers
-            earlier = finished[0].base.links.get_incoming(link_label_filter=CONTINUED).first()
-            if earlier is not None:
-                self.ctx.inputs[CONTINUED] = earlier.node
-            return
-        for attempt in attempts:
-            if stop_orphan(attempt):
-                self.report(f"stopped the orphaned job of attempt {attempt.uuid[:8]}")
-        if self.inputs.interrupted.value == "continue":
-            for attempt in attempts:
-                folder = folder_of(attempt)
-                if folder is not None:
-                    self.report(f"going on from what attempt {attempt.uuid[:8]} finished")
-                    self.ctx.inputs[CONTINUED] = folder
-                    return
-
-    def _plain_inputs(self) -> dict[str, Any]:
-        return {key: value for key, value in self.ctx.inputs.items() if key != "metadata"}
+        inputs = dict(self.exposed_inputs(self._process_class, "job"))
+        inputs, said = continued(self._process_class, inputs, rerun=self.inputs.interrupted.value == "rerun")
+        if said:
+            self.report(said)
+        self.ctx.inputs = AttributeDict(inputs)
 
     @process_handler(priority=500)
     def fail_with_reason(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport | None:

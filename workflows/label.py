@@ -8,6 +8,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from vibraloom.calculators.ase.calcjob import SamplingCalculation
 from vibraloom.calculators.pyscf.calcjob import LabelCalculation
 from vibraloom.nodes.dataset import DatasetData
+from vibraloom.workflows.attempts import continued
 from vibraloom.workflows.children import failure_of
 
 
@@ -37,9 +38,12 @@ class LabelWorkChain(WorkChain):
         """Label the sampled frames."""
         if message := failure_of(self.ctx.sampling):
             return self.exit_codes.ERROR_STEP_FAILED.format(message=message)
-        inputs = self.exposed_inputs(LabelCalculation, "labels")
+        inputs = dict(self.exposed_inputs(LabelCalculation, "labels"), frames=self.ctx.sampling.outputs.frames)
         inputs["metadata"]["call_link_label"] = "label"
-        return ToContext(labels=self.submit(LabelCalculation, frames=self.ctx.sampling.outputs.frames, **inputs))
+        inputs, said = continued(LabelCalculation, inputs)
+        if said:
+            self.report(said)
+        return ToContext(labels=self.submit(LabelCalculation, **inputs))
 
     def results(self) -> ExitCode | None:
         """Hand the dataset on."""

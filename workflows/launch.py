@@ -14,6 +14,7 @@ from plumpy import ProcessState
 
 from vibraloom import __version__
 from vibraloom.errors import InputError, MissingError
+from vibraloom.workflows.attempts import stop_orphan
 from vibraloom.workflows.spec import Spec
 
 SPEC_HASH = "vibraloom_spec_hash"
@@ -126,13 +127,31 @@ def close_interrupted_runs(spec: Spec) -> int:
     for run in open_runs:
         if run.base.extras.get(BY_DAEMON, False):
             raise InputError(f"{spec.name}: run {run.uuid[:8]} is in the daemon's hands; follow it with: vibraloom status {run.uuid[:8]}")
-        for node in [run, *run.called_descendants]:
-            # jobs keep their state: what they finished is continued by the next run
-            if isinstance(node, orm.WorkChainNode) and not node.is_terminated:
-                node.set_process_state(ProcessState.EXCEPTED)
-                node.set_exception("interrupted: the process that ran it ended")
-                node.seal()
+        close_run(run)
     return len(open_runs)
+
+
+def close_run(run: orm.WorkChainNode, *, killed: bool = False) -> None:
+    """Stop the jobs of a run that nobody drives any more and mark its processes as ended.
+
+    Jobs keep their state and their folders: the next run of the same spec continues what they finished.
+    """
+    stop_jobs(run)
+    for node in [run, *run.called_descendants]:
+        if isinstance(node, orm.WorkChainNode) and not node.is_terminated:
+            node.set_process_state(ProcessState.KILLED if killed else ProcessState.EXCEPTED)
+            node.set_exception("interrupted by the user" if killed else "interrupted: the process that ran it ended")
+            node.seal()
+
+
+def stop_jobs(run: orm.WorkChainNode) -> int:
+    """Stop the processes of jobs under a run that nobody watches any more; their folders keep what is finished.
+
+    Returns:
+        How many were stopped.
+    """
+    jobs = [node for node in run.called_descendants if isinstance(node, orm.CalcJobNode)]
+    return sum(stop_orphan(job) for job in jobs)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,12 @@ def _import_aiida() -> None:
 def _point_aiida_at(home: Path) -> None:
     """AiiDA reads AIIDA_PATH once, when it is imported; so this comes before its first import."""
     os.environ["AIIDA_PATH"] = str(aiida_path(home))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Creating AiiDA configuration folder")
+        _set_aiida_folder(home)
+
+
+def _set_aiida_folder(home: Path) -> None:
     _import_aiida()
     from aiida.manage.configuration import settings as aiida_settings
 

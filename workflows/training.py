@@ -9,6 +9,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from vibraloom.calculators.deepmd.calcjob import TrainingCalculation
 from vibraloom.nodes.dataset import DatasetData
 from vibraloom.nodes.model import ModelData
+from vibraloom.workflows.attempts import continued
 from vibraloom.workflows.children import failure_of
 
 
@@ -32,13 +33,11 @@ class TrainingWorkChain(WorkChain):
     def train(self) -> None:
         """Submit every training at once."""
         for target, parameters in self.inputs.parameters.items():
-            training = self.submit(
-                TrainingCalculation,
-                code=self.inputs.code,
-                dataset=self.inputs.dataset,
-                parameters=parameters,
-                metadata={"call_link_label": target},
-            )
+            inputs = {"code": self.inputs.code, "dataset": self.inputs.dataset, "parameters": parameters}
+            inputs, said = continued(TrainingCalculation, inputs)
+            if said:
+                self.report(f"{target}: {said}")
+            training = self.submit(TrainingCalculation, **inputs, metadata={"call_link_label": target})
             self.to_context(**{target: training})
 
     def results(self) -> ExitCode | None:

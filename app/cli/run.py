@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+
+from vibraloom.app.cli.errors import INTERRUPTED
 
 
 
@@ -60,44 +65,52 @@ def _run(spec: Any, inputs: dict[str, Any]) -> Any:
     from rich.console import Console
 
     from vibraloom.app.progress import RunProgress
-    from vibraloom.workflows.launch import label_run
+    from vibraloom.workflows.launch import close_run, label_run
     from vibraloom.workflows.spectra import SpectraWorkChain
 
     # without the broker: a foreground run needs no server
     manager = get_manager()
     runner = manager.create_runner(communicator=None, poll_interval=0.2)
     manager.set_runner(runner)
-    progress = RunProgress(Console(stderr=True))
+    process = runner.instantiate_process(SpectraWorkChain, **inputs)
+    label_run(process.node, spec, daemon=False)
+    loop = runner.loop
+    stopped = False
 
-    async def watch() -> None:
-        while not (runs := [process.node for process in started]):
-            await asyncio.sleep(0.05)
-        await progress.follow(runs[0])
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        loop.stop()
 
-    started: list[Any] = []
-    original = runner.instantiate_process
-
-    def instantiate(process: Any, **keywords: Any) -> Any:
-        made = original(process, **keywords)
-        if not started:
-            label_run(made.node, spec, daemon=False)
-            started.append(made)
-        return made
-
-    runner.instantiate_process = instantiate  # type: ignore[method-assign]
-    watcher = runner.loop.create_task(watch())
+    # the loop takes the signal between two steps, never within a database transaction
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    watcher = loop.create_task(RunProgress(Console(stderr=True)).follow(process.node))
     try:
-        _, node = runner.run_get_node(SpectraWorkChain, inputs)
+        runner.run_until_complete(process.step_until_terminated())
+    except RuntimeError:
+        if not stopped:
+            raise
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     finally:
-        if not watcher.done():
-            watcher.cancel()
-    return node
+        for number in signals:
+            loop.remove_signal_handler(number)
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(watcher)
+    if stopped:
+        close_run(process.node, killed=True)
+    return process.node
 
 
 def _conclude(node: Any, folder: Path | None, as_json: bool) -> None:
     from vibraloom.app.presentation import run_summary
     from vibraloom.errors import ComputationError
 
+    if node.is_killed:
+        click.echo(f"interrupted: run {node.uuid[:8]} stopped; the same command goes on from what is finished", err=True)
+        sys.exit(INTERRUPTED)
     if not node.is_finished_ok:
         message = node.exit_message or f"ended as {node.process_state.value}"
         raise ComputationError(

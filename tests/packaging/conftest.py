@@ -31,16 +31,27 @@ def pyproject() -> dict[str, Any]:
 
 def pip_environment() -> dict[str, str]:
     """Environment for pip: the user's own pip settings, which the other tests do not see."""
-    return {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")}
+    return {
+        name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")
+    }
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as a release would hold it; built from a copy, for setuptools leaves build/ behind and reads it again."""
+    """The wheel of a release; built from a copy, for setuptools leaves build/ behind and reads it again."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "tree"
     unwanted = shutil.ignore_patterns(
-        ".git", ".venv", ".vibraloom", "build", "dist", "demo-output", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
+        ".git",
+        ".venv",
+        ".vibraloom",
+        "build",
+        "dist",
+        "demo-output",
+        "*.egg-info",
+        "__pycache__",
+        ".*_cache",
+        ".hypothesis",
     )
     shutil.copytree(ROOT, copy, symlinks=True, ignore=unwanted)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(copy)]
@@ -55,7 +66,15 @@ def bare_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """Folder of programs (bin/) of a new environment with the wheel and its light dependencies."""
     folder = tmp_path_factory.mktemp("bare") / "environment"
     venv.create(folder, with_pip=True)
-    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--only-binary=:all:", str(wheel)]
+    command = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--only-binary=:all:",
+        str(wheel),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=pip_environment())
     assert result.returncode == 0, result.stderr
     return folder / "bin"
@@ -72,7 +91,8 @@ def bare(bare_environment: Path, tmp_path: Path) -> Callable[..., subprocess.Com
             capture_output=True,
             text=True,
             check=False,
-            env=pip_environment() | {"VIRTUAL_ENV": str(bare_environment.parent), "PATH": f"{bare_environment}:/usr/bin:/bin"},
+            env=pip_environment()
+            | {"VIRTUAL_ENV": str(bare_environment.parent), "PATH": f"{bare_environment}:/usr/bin:/bin"},
         )
 
     return run

@@ -46,7 +46,9 @@ def test_an_infrared_spectrum_from_plain_files(bare: Bare, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", [("run", "spec.yaml"), ("init",)])
-def test_what_needs_aiida_says_what_to_install(bare: Bare, tmp_path: Path, root: Path, command: tuple[str, ...]) -> None:
+def test_what_needs_aiida_says_what_to_install(
+    bare: Bare, tmp_path: Path, root: Path, command: tuple[str, ...]
+) -> None:
     (tmp_path / "spec.yaml").write_text((root / "examples" / "h2o.yaml").read_text())
     result = bare("vibraloom", *command)
     assert result.returncode == 4, result.stderr
@@ -58,7 +60,11 @@ def test_what_needs_aiida_says_what_to_install(bare: Bare, tmp_path: Path, root:
 def test_doctor_says_what_to_install(bare: Bare) -> None:
     result = bare("vibraloom", "doctor")
     assert result.returncode == 4
-    for line in ("aiida-core: not installed; run: pip install 'vibraloom[workflows]'", "vibraloom[deepmd]", "vibraloom[dft]"):
+    for line in (
+        "aiida-core: not installed; run: pip install 'vibraloom[workflows]'",
+        "vibraloom[deepmd]",
+        "vibraloom[dft]",
+    ):
         assert line in result.stdout
 
 

@@ -33,12 +33,18 @@ def test_every_entry_point_loads_one_object_under_its_name(pyproject: dict[str, 
             assert name.startswith("vibraloom."), name
             module, _, attribute = target.partition(":")
             loaded = getattr(import_module(module), attribute)
-            assert loaded.__module__ == module, f"{name}: defined in {loaded.__module__}, so AiiDA would store another type"
+            assert loaded.__module__ == module, (
+                f"{name}: defined in {loaded.__module__}, so AiiDA would store another type"
+            )
 
 
 def test_installed_entry_points_are_those_of_pyproject(pyproject: dict[str, Any]) -> None:
     for family in FAMILIES:
-        installed = {point.name: point.value for point in metadata.entry_points(group=family) if point.name.startswith("vibraloom")}
+        installed = {
+            point.name: point.value
+            for point in metadata.entry_points(group=family)
+            if point.name.startswith("vibraloom")
+        }
         assert installed == pyproject["project"]["entry-points"][family], f"{family}: run make again"
 
 
@@ -58,8 +64,12 @@ def test_verdi_lists_the_plugins(family: str, pyproject: dict[str, Any], tmp_pat
 
 
 @pytest.mark.soak
-def test_the_workflows_extra_alone_brings_every_plugin(wheel: Path, tmp_path: Path, pyproject: dict[str, Any]) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")}
+def test_the_workflows_extra_alone_brings_every_plugin(
+    wheel: Path, tmp_path: Path, pyproject: dict[str, Any]
+) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")
+    }
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
     programs = tmp_path / "environment" / "bin"
     install = [str(programs / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[workflows]"]
@@ -70,5 +80,7 @@ def test_the_workflows_extra_alone_brings_every_plugin(wheel: Path, tmp_path: Pa
         shown = subprocess.run(listing, capture_output=True, text=True, check=True, env=environment).stdout
         assert set(pyproject["project"]["entry-points"][family]) <= set(shown.replace("*", " ").split())
         for name in pyproject["project"]["entry-points"][family]:
-            described = subprocess.run([*listing, name], capture_output=True, text=True, check=False, env=environment)
+            described = subprocess.run(
+                [*listing, name], capture_output=True, text=True, check=False, env=environment
+            )
             assert described.returncode == 0, f"{name}: {described.stderr or described.stdout}"

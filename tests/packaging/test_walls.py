@@ -1,4 +1,4 @@
-"""The walls stand: import-linter sees every module, breaches are caught, and compute nodes need what their extra brings."""
+"""The walls stand: every module is seen, breaches are caught, compute nodes need only their extra."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from typing import Any
 import grimp
 import pytest
 
-ROOMS = ("app", "calculators", "cluster_profiles", "database", "files", "nodes", "spectra", "structures", "workflows")
+ROOMS = (
+    "app",
+    "calculators",
+    "cluster_profiles",
+    "database",
+    "files",
+    "nodes",
+    "spectra",
+    "structures",
+    "workflows",
+)
 BIN = Path(sys.executable).parent
 LIGHT = {"numpy", "scipy", "numba", "h5py", "pydantic", "yaml"}
 DFT = {"ase", "pyscf", "tblite"}
@@ -37,7 +47,12 @@ def tree(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the rooms, the ground, .typing and pyproject.toml, to breach walls in."""
     copy = tmp_path_factory.mktemp("tree")
     for name in (*ROOMS, "src", ".typing"):
-        shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            root / name,
+            copy / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
+        )
     shutil.copy(root / "pyproject.toml", copy)
     return copy
 
@@ -110,7 +125,8 @@ def test_a_room_that_stands_in_no_list_is_caught(tree: Path) -> None:
 def graph(root: Path) -> grimp.ImportGraph:
     """Imports between all modules and to outside packages, as the symlinks in .typing show them."""
     program = (
-        "import grimp, json; g = grimp.build_graph('vibraloom', include_external_packages=True, cache_dir=None);"
+        "import grimp, json;"
+        "g = grimp.build_graph('vibraloom', include_external_packages=True, cache_dir=None);"
         "print(json.dumps({m: sorted(g.find_modules_directly_imported_by(m)) for m in g.modules}))"
     )
     result = subprocess.run(
@@ -137,7 +153,9 @@ def test_the_graph_holds_every_module_of_every_room(graph: grimp.ImportGraph, ro
             assert name.removesuffix(".__init__") in graph.modules
 
 
-def test_scripts_on_compute_nodes_reach_only_their_engines_packages(graph: grimp.ImportGraph, root: Path) -> None:
+def test_scripts_on_compute_nodes_reach_only_their_engines_packages(
+    graph: grimp.ImportGraph, root: Path
+) -> None:
     scripts = {
         ".".join(path.relative_to(root / "calculators").with_suffix("").parts)
         for path in (root / "calculators").rglob("*.py")
@@ -159,7 +177,11 @@ def test_extras_bring_what_their_scripts_import(pyproject: dict[str, Any]) -> No
 
 def test_symlinks_for_the_type_checkers_are_complete(root: Path, pyproject: dict[str, Any]) -> None:
     links = {path.name: path.resolve() for path in (root / ".typing" / "vibraloom").iterdir()}
-    expected = {folder: (root / folder).resolve() for name, folder in pyproject["tool"]["setuptools"]["package-dir"].items() if name}
+    expected = {
+        folder: (root / folder).resolve()
+        for name, folder in pyproject["tool"]["setuptools"]["package-dir"].items()
+        if name
+    }
     for path in (root / "src" / "vibraloom").iterdir():
         if path.name != "__pycache__":
             expected[path.name] = path.resolve()
@@ -172,7 +194,16 @@ def test_bare_names_of_the_rooms_are_banned(root: Path, tmp_path: Path) -> None:
     for room in ROOMS:
         for line in (f"import {room}", f"from {room} import x"):
             source.write_text(f"{line}\n")
-            command = [str(BIN / "ruff"), "check", "--no-cache", "--select", "TID251", "--config", str(root / "pyproject.toml"), str(source)]
+            command = [
+                str(BIN / "ruff"),
+                "check",
+                "--no-cache",
+                "--select",
+                "TID251",
+                "--config",
+                str(root / "pyproject.toml"),
+                str(source),
+            ]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             assert result.returncode == 1, line
             assert "TID251" in result.stdout, line
