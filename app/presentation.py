@@ -28,7 +28,8 @@ def run_record(node: Any) -> dict[str, Any]:
         "name": node.label,
         "collection": record["collection"],
         "spectra": [
-            {"label": label, "id": spectrum.uuid, **verdicts[label]} for label, spectrum in sorted(node.outputs.spectra.items())
+            {"label": label, "id": spectrum.uuid, **verdicts[label]}
+            for label, spectrum in sorted(node.outputs.spectra.items())
         ],
         "bands": node.outputs.bands.get_dict(),
     }
@@ -48,7 +49,12 @@ def run_summary(node: Any, *, as_json: bool, stream: TextIO) -> None:
     for heading in ("ID", "spectrum", "verdict", "fidelity"):
         table.add_column(heading, no_wrap=True)
     for entry in record["spectra"]:
-        table.add_row(entry["id"][:SHORT], entry["label"], "converged" if entry["converged"] else "not converged", entry["fidelity"])
+        table.add_row(
+            entry["id"][:SHORT],
+            entry["label"],
+            "converged" if entry["converged"] else "not converged",
+            entry["fidelity"],
+        )
     screen.print(table)
 
 
@@ -92,10 +98,9 @@ def band_notes(bands: dict[str, Any]) -> list[str]:
     for area in bands.get("areas", []):
         modes = "+".join(str(mode) for mode in area["modes"])
         error = "" if area["km_mol_error"] is None else f" ± {area['km_mol_error']:.1f}"
-        lines.append(
-            f"  IR intensity of mode {modes}, laboratory frame, {area['low']:.0f}–{area['high']:.0f} cm⁻¹: {area['km_mol']:.1f}{error} km/mol"
-            f" (harmonic: model {area['model_km_mol']:.1f}, DFT {area['dft_km_mol']:.1f})"
-        )
+        place = f"laboratory frame, {area['low']:.0f}–{area['high']:.0f} cm⁻¹"
+        harmonic = f"harmonic: model {area['model_km_mol']:.1f}, DFT {area['dft_km_mol']:.1f}"
+        lines.append(f"  IR intensity of mode {modes}, {place}: {area['km_mol']:.1f}{error} km/mol ({harmonic})")
     if bands.get("experiment_source"):
         lines.append(f"  experiment: {bands['experiment_source']}")
     return lines

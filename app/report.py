@@ -54,7 +54,11 @@ def panels(run: Any, bands: dict[str, Any]) -> list[Any]:
     spectra = {label: node.to_spectrum() for label, node in run.outputs.spectra.items()}
     if bands["kind"] == "interface":
         measured = [row["experiment_bulk"] for row in bands["rows"] if row["experiment_bulk"]]
-        chosen = {"ir_parallel": "Response in the plane", "ir_normal": "Response along the normal", "vdos": "Density of states"}
+        chosen = {
+            "ir_parallel": "Response in the plane",
+            "ir_normal": "Response along the normal",
+            "vdos": "Density of states",
+        }
         return [Panel(spectra[label], title, bands=measured) for label, title in chosen.items() if label in spectra]
     rows = bands["rows"]
     measured = [row["experiment"] for row in rows if row["experiment"]]

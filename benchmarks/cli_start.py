@@ -20,9 +20,7 @@ LIMIT = 0.3
 def seconds(*arguments: str) -> float:
     """Wall time (s) of one start of the command."""
     start = time.perf_counter()
-    subprocess.run(
-        [Path(sys.executable).with_name("vibraloom"), *arguments], check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([Path(sys.executable).with_name("vibraloom"), *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 

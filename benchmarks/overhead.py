@@ -77,9 +77,7 @@ def measure(spec: Path) -> tuple[float, list[Interval]]:
 
 def main(specs: list[Path]) -> None:
     """Measure each spec and print one row."""
-    print(
-        f"{'spec':24} {'jobs':>5} {'total s':>9} {'engines s':>10} {'sum s':>8} {'overhead s':>11} {'%':>6}"
-    )
+    print(f"{'spec':24} {'jobs':>5} {'total s':>9} {'engines s':>10} {'sum s':>8} {'overhead s':>11} {'%':>6}")
     for spec in specs:
         total, intervals = measure(spec.absolute())
         engines = covered(intervals)

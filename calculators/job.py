@@ -187,9 +187,7 @@ def run_job(main: Callable[[dict[str, Any], Progress], None]) -> None:
     os.chdir(folder)
     for stale in ("error.json", "done.json"):
         (folder / stale).unlink(missing_ok=True)
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that child processes end too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that child processes end too
     with _failures_recorded(folder):
         job = _read_job(path)
         set_threads(whole_number(job, "threads", 1))

@@ -33,22 +33,41 @@ class ScriptCalculation(CalcJob):
     CACHE_VERSION = 1
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
-        spec.input("parameters", valid_type=orm.Dict, help="Entries of job.json: plain JSON types, units in the keys or our internal ones.")
         spec.input(
-            "previous", valid_type=orm.RemoteData, required=False, help="Folder of an earlier attempt that is continued from its checkpoint."
+            "parameters",
+            valid_type=orm.Dict,
+            help="Entries of job.json: plain JSON types, units in the keys or our internal ones.",
+        )
+        spec.input(
+            "previous",
+            valid_type=orm.RemoteData,
+            required=False,
+            help="Folder of an earlier attempt that is continued from its checkpoint.",
         )
         spec.input("metadata.options.parser_name", valid_type=str, default=cls.PARSER)
-        spec.inputs["metadata"]["options"]["resources"].default = lambda: {"num_machines": 1, "num_mpiprocs_per_machine": 1}
+        spec.inputs["metadata"]["options"]["resources"].default = lambda: {
+            "num_machines": 1,
+            "num_mpiprocs_per_machine": 1,
+        }
         spec.inputs["metadata"]["options"]["withmpi"].default = False
         spec.input("metadata.options.output_filename", valid_type=str, default="job.log")
-        spec.output("report", valid_type=orm.Dict, required=False, help="What the script says about its run: settings, counts, versions, seconds.")
+        spec.output(
+            "report",
+            valid_type=orm.Dict,
+            required=False,
+            help="What the script says about its run: settings, counts, versions, seconds.",
+        )
         spec.exit_code(210, "ERROR_INPUT", message="{message}")
         spec.exit_code(310, "ERROR_COMPUTATION", message="{message}")
         spec.exit_code(320, "ERROR_UNEXPECTED", message="{message}")
         spec.exit_code(330, "ERROR_MISSING", message="{message}")
-        spec.exit_code(410, "ERROR_INTERRUPTED", message="The job was cut off before it was done; its folder holds what is finished.")
+        spec.exit_code(
+            410,
+            "ERROR_INTERRUPTED",
+            message="The job was cut off before it was done; its folder holds what is finished.",
+        )
 
     def files(self) -> dict[str, bytes]:
         """File name → content of what is written into the job's folder besides ``job.json``."""

@@ -31,7 +31,9 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON form, without the fingerprint."""
-        kept = {key: value for key, value in self.attributes.items() if key != "fingerprint" and not key.startswith("array")}
+        kept = {
+            key: value for key, value in self.attributes.items() if key != "fingerprint" and not key.startswith("array")
+        }
         return {"id": self.uuid, "created": self.created, "collections": list(self.collections), **kept}
 
 
@@ -50,7 +52,9 @@ def entries(*, collection: str | None = None, quantity: str | None = None, name:
         filters["attributes.quantity"] = {"like": _literal(quantity) + "%"}
     if name:
         filters["attributes.context.name"] = name
-    query.append(SpectrumData, with_group="collection", filters=filters, tag="spectrum", project=["uuid", "ctime", "attributes"])
+    query.append(
+        SpectrumData, with_group="collection", filters=filters, tag="spectrum", project=["uuid", "ctime", "attributes"]
+    )
     query.order_by({"spectrum": ["ctime", "uuid"]})
     owners: dict[str, Entry] = {}
     for label, uuid, created, attributes in query.all():
@@ -58,7 +62,9 @@ def entries(*, collection: str | None = None, quantity: str | None = None, name:
         if held is None:
             owners[attributes["content_hash"]] = Entry(uuid, created.isoformat(), (label,), attributes)
         elif label not in held.collections:
-            owners[attributes["content_hash"]] = Entry(held.uuid, held.created, (*held.collections, label), held.attributes)
+            owners[attributes["content_hash"]] = Entry(
+                held.uuid, held.created, (*held.collections, label), held.attributes
+            )
     return list(owners.values())
 
 
@@ -74,13 +80,17 @@ def find(prefix: str) -> orm.Node:
     """
     plain = prefix.strip().lower()
     if len(plain) < SHORTEST_PREFIX or any(letter not in "0123456789abcdef-" for letter in plain):
-        raise InputError(f"ID {prefix!r}: allowed: at least {SHORTEST_PREFIX} characters of an ID that vibraloom list or status shows")
+        raise InputError(
+            f"ID {prefix!r}: allowed: at least {SHORTEST_PREFIX} characters of an ID that vibraloom list or status shows"
+        )
     query = orm.QueryBuilder().append(orm.Node, filters={"uuid": {"like": f"{plain}%"}})
     found = query.limit(10).all(flat=True)
     if not found:
         raise InputError(f"ID {prefix}: nothing has this ID here; vibraloom list shows what there is")
     if len(found) > 1:
-        raise InputError(f"ID {prefix}: {len(found)} entries begin so ({', '.join(node.uuid[:12] for node in found[:4])} …); give more characters")
+        raise InputError(
+            f"ID {prefix}: {len(found)} entries begin so ({', '.join(node.uuid[:12] for node in found[:4])} …); give more characters"
+        )
     return found[0]
 
 
@@ -92,7 +102,9 @@ def find_spectrum(prefix: str) -> SpectrumData:
     """
     node = find(prefix)
     if not isinstance(node, SpectrumData):
-        raise InputError(f"ID {prefix}: a {node.class_node_type.split('.')[-2]}, not a spectrum; vibraloom list shows the spectra")
+        raise InputError(
+            f"ID {prefix}: a {node.class_node_type.split('.')[-2]}, not a spectrum; vibraloom list shows the spectra"
+        )
     return node
 
 
@@ -161,7 +173,10 @@ def description(node: orm.Node) -> list[str]:
     if isinstance(node, orm.StructureData):
         return [node.get_formula(), f"structure {short}"]
     kind = node.class_node_type.rstrip(".").rsplit(".", 1)[-1]
-    return [{"Dict": "parameters", "SinglefileData": "file", "RemoteData": "folder", "ModelData": "model"}.get(kind, kind), short]
+    return [
+        {"Dict": "parameters", "SinglefileData": "file", "RemoteData": "folder", "ModelData": "model"}.get(kind, kind),
+        short,
+    ]
 
 
 def _said(node: orm.ProcessNode) -> str:

@@ -29,9 +29,7 @@ WIDTH = 80
 _NAME = "$VIBRALOOM NAME"
 
 
-def write_jcamp(
-    path: str | Path, spectra: Spectra, *, title: str | None = None, owner: str = "not stated"
-) -> None:
+def write_jcamp(path: str | Path, spectra: Spectra, *, title: str | None = None, owner: str = "not stated") -> None:
     """Write one or several spectra as JCAMP-DX, whole or not at all.
 
     Args:
@@ -58,9 +56,7 @@ def write_jcamp(
         ]
         lines += [_label("ORIGIN", f"vibraloom {__version__}"), _label("OWNER", owner)]
         for name, spectrum in named.items():
-            lines += _block(
-                spectrum, name, f"{title} {name}" if title else f"{spectrum.quantity} {name}", owner
-            )
+            lines += _block(spectrum, name, f"{title} {name}" if title else f"{spectrum.quantity} {name}", owner)
         lines.append("##END=")
     write_text(path, "\n".join(lines) + "\n")
 
@@ -92,12 +88,8 @@ def read_jcamp_table(path: str | Path) -> dict[str, Spectrum]:
         elif blocks:
             blocks[-1][label] += ("\n" if label in ("XYDATA", "XYPOINTS") else "") + line
     if not blocks or ends < len(blocks):
-        raise InputError(
-            f"{path}: {len(blocks)} ##TITLE and {ends} ##END labels; the file is cut off or edited"
-        )
-    spectra = {
-        block.get(_NAME, ""): _spectrum(block, path) for block in blocks if block.get("DATA TYPE") != "LINK"
-    }
+        raise InputError(f"{path}: {len(blocks)} ##TITLE and {ends} ##END labels; the file is cut off or edited")
+    spectra = {block.get(_NAME, ""): _spectrum(block, path) for block in blocks if block.get("DATA TYPE") != "LINK"}
     if not spectra:
         raise InputError(f"{path}: no spectrum in this JCAMP-DX file")
     return spectra
@@ -179,9 +171,7 @@ def _spectrum(block: dict[str, str], path: str | Path) -> Spectrum:
             f"{path}: label ##{label} is missing; only JCAMP-DX written by vibraloom carries conventions"
         ) from error
     except (ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: a number or the record in this JCAMP-DX file is damaged ({error})"
-        ) from error
+        raise InputError(f"{path}: a number or the record in this JCAMP-DX file is damaged ({error})") from error
     if len(y) != points:
         raise InputError(f"{path}: ##NPOINTS={points}, but {len(y)} points; the file is cut off or edited")
     return spectrum_from_record({**record, "wavenumber": x, "intensity": y}, str(path))

@@ -83,9 +83,7 @@ def read_array(path: str | Path, name: str) -> NDArray[Any]:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not an array of numbers ({reason}); allowed: {SUFFIXES}") from error
     if values.dtype.kind not in "fiu" or values.size == 0:
-        raise InputError(
-            f"{path}: {name} holds {values.size} values of type {values.dtype}; real numbers are needed"
-        )
+        raise InputError(f"{path}: {name} holds {values.size} values of type {values.dtype}; real numbers are needed")
     return values
 
 
@@ -115,9 +113,7 @@ def own_trajectory(path: str | Path, *, arrays: bool) -> Trajectory:
     try:
         return read_trajectory(path, arrays=arrays)
     except KeyError as error:
-        raise InputError(
-            f"{path}: H5MD that vibraloom did not write ({' '.join(str(error).split())})"
-        ) from error
+        raise InputError(f"{path}: H5MD that vibraloom did not write ({' '.join(str(error).split())})") from error
 
 
 def agreed_interval(path: str | Path, own: float, timestep: float | None) -> float:
@@ -127,9 +123,7 @@ def agreed_interval(path: str | Path, own: float, timestep: float | None) -> flo
         InputError: they differ by more than one part in a million; the message says both.
     """
     if timestep is not None and abs(own - timestep) > 1e-6 * own:
-        raise InputError(
-            f"{path}: frames are {own:g} fs apart, --timestep says {timestep:g} fs; leave --timestep out"
-        )
+        raise InputError(f"{path}: frames are {own:g} fs apart, --timestep says {timestep:g} fs; leave --timestep out")
     return own
 
 

@@ -43,15 +43,11 @@ def named_spectra(spectra: Spectra) -> dict[str, Spectrum]:
         if len(spectrum.wavenumber) == 0:
             raise InputError(f"{title}: no bin in this wavenumber range; choose a wider one")
         if not np.array_equal(spectrum.wavenumber, axis):
-            raise InputError(
-                f"{title}: its wavenumber axis differs from that of the first; write it to its own file"
-            )
+            raise InputError(f"{title}: its wavenumber axis differs from that of the first; write it to its own file")
         for column, values in {AXIS: spectrum.wavenumber, **_columns(spectrum)}.items():
             if not np.all(np.isfinite(values)):
                 bad = int(np.argmin(np.isfinite(values)))
-                raise InputError(
-                    f"{title}: {column} is {values[bad]} at bin {bad}; only finite numbers are stored"
-                )
+                raise InputError(f"{title}: {column} is {values[bad]} at bin {bad}; only finite numbers are stored")
     return named
 
 
@@ -90,9 +86,7 @@ def spectrum_from_record(record: Mapping[str, Any], source: str = "spectrum") ->
             unit=str(record["unit"]),
             conventions=Conventions.from_dict(record["conventions"]),
             standard_error=None if error is None else _array(error),
-            verdict=None
-            if verdict is None
-            else Verdict(**{**verdict, "ranges": tuple(verdict.get("ranges", ()))}),
+            verdict=None if verdict is None else Verdict(**{**verdict, "ranges": tuple(verdict.get("ranges", ()))}),
             parts={name: _array(values) for name, values in record["parts"].items()},
         )
     except KeyError as error:
@@ -123,9 +117,7 @@ def write_csv(path: str | Path, spectra: Spectra) -> None:
         for key, value in _header(spectrum).items():
             if key != "schema":
                 plain = key in ("quantity", "unit")
-                text.write(
-                    f"# {prefix}{key}: {_line(value) if plain else json.dumps(value, sort_keys=True)}\n"
-                )
+                text.write(f"# {prefix}{key}: {_line(value) if plain else json.dumps(value, sort_keys=True)}\n")
         columns.update({prefix + column: values for column, values in _columns(spectrum).items()})
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -141,9 +133,7 @@ def read_csv_table(path: str | Path) -> dict[str, Spectrum]:
     """
     lines = _text(path).splitlines(keepends=True)
     if not lines or not lines[0].startswith(_MARK):
-        raise InputError(
-            f"{path}: first line is not '{_MARK.strip()} …'; only vibraloom tables carry conventions"
-        )
+        raise InputError(f"{path}: first line is not '{_MARK.strip()} …'; only vibraloom tables carry conventions")
     header: dict[str, str] = {}
     start = 1
     while start < len(lines) and lines[start].startswith("# "):
@@ -152,9 +142,7 @@ def read_csv_table(path: str | Path) -> dict[str, Spectrum]:
         start += 1
     rows = list(csv.reader(lines[start:]))
     if len(rows) < 2 or rows[0][0] != AXIS:
-        raise InputError(
-            f"{path}: the table does not start with column {AXIS!r}; the file is cut off or edited"
-        )
+        raise InputError(f"{path}: the table does not start with column {AXIS!r}; the file is cut off or edited")
     try:
         table = np.array([[float(cell) for cell in row] for row in rows[1:]], dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != len(rows[0]):
@@ -311,9 +299,7 @@ def _assemble(
 ) -> Spectrum:
     prefix = f"{name}." if name else ""
     bare = {column.removeprefix(prefix): values for column, values in columns.items()}
-    parts = {
-        column.removeprefix("part:"): values for column, values in bare.items() if column.startswith("part:")
-    }
+    parts = {column.removeprefix("part:"): values for column, values in bare.items() if column.startswith("part:")}
     arrays = {
         "wavenumber": axis,
         "intensity": bare.get("intensity"),
@@ -342,9 +328,7 @@ def _from_columns(
             "verdict": json.loads(header[f"{prefix}verdict"]),
         }
     except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: header of {prefix or 'the '}spectrum is incomplete ({_line(error)})"
-        ) from error
+        raise InputError(f"{path}: header of {prefix or 'the '}spectrum is incomplete ({_line(error)})") from error
     own = {key: values for key, values in columns.items() if key != AXIS and _belongs(key, name, names)}
     return _assemble(record, columns[AXIS], own, name, path)
 

@@ -135,7 +135,9 @@ def write_trajectory(path: str | Path, trajectory: Trajectory, *, compress: bool
             edges = box.create_dataset("edges", data=np.asarray(trajectory.cell, dtype=np.float64))
             edges.attrs["unit"] = UNITS["position"]
         step = particles.create_dataset("step", data=np.asarray(trajectory.step, dtype=np.int64))
-        time = particles.create_dataset("time", data=np.asarray(trajectory.step, dtype=np.float64) * trajectory.timestep)
+        time = particles.create_dataset(
+            "time", data=np.asarray(trajectory.step, dtype=np.float64) * trajectory.timestep
+        )
         time.attrs["unit"] = UNITS["time"]
         for name, values in (("position", trajectory.positions), ("velocity", trajectory.velocities)):
             if values is not None:
@@ -169,7 +171,9 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
             raise InputError(f"{path}: an HDF5 file without the H5MD groups /h5md and /particles")
         schema = int(handle["vibraloom"].attrs["schema"]) if "vibraloom" in handle else 0
         if schema > SCHEMA:
-            raise InputError(f"{path}: written with schema {schema}, this release reads up to {SCHEMA}; update vibraloom")
+            raise InputError(
+                f"{path}: written with schema {schema}, this release reads up to {SCHEMA}; update vibraloom"
+            )
         yield handle
 
 
@@ -244,7 +248,8 @@ def join_segments(segments: Sequence[Trajectory]) -> Trajectory:
         cell=first.cell,
         pbc=first.pbc,
         observables={
-            name: np.concatenate([segment.observables[name] for segment in segments])[keep] for name in first.observables
+            name: np.concatenate([segment.observables[name] for segment in segments])[keep]
+            for name in first.observables
         },
         attributes=dict(first.attributes),
     )

@@ -116,13 +116,9 @@ def _from_h5md(path: str | Path, timestep: float | None) -> Velocities:
 def _from_npz(path: str | Path, timestep: float, unit: str | None) -> Velocities:
     velocities, masses = read_array(path, "velocities"), read_array(path, "masses").astype(np.float64)
     with np.load(path, allow_pickle=False) as archive:
-        names = (
-            archive["species"].astype(str).tolist() if "species" in archive.files else ["all"] * len(masses)
-        )
+        names = archive["species"].astype(str).tolist() if "species" in archive.files else ["all"] * len(masses)
     if len(names) != len(masses):
-        raise InputError(
-            f"{path}: {len(names)} species for {len(masses)} masses; one of each per atom is needed"
-        )
+        raise InputError(f"{path}: {len(names)} species for {len(masses)} masses; one of each per atom is needed")
     factor = UNITS[unit or "angstrom/fs"]
     return Velocities(velocities if factor == 1.0 else velocities * factor, masses, tuple(names), timestep)
 
@@ -140,20 +136,12 @@ def _from_extxyz(path: str | Path, timestep: float, unit: str | None) -> Velocit
                 if column is None:
                     allowed = ", ".join(("momenta", *_XYZ_COLUMNS))
                     raise InputError(f"{path}: frame 0 has no velocities (columns allowed: {allowed})")
-            if (
-                len(atoms) != len(first)
-                or not np.array_equal(atoms.numbers, first.numbers)
-                or not atoms.has(column)
-            ):
-                raise InputError(
-                    f"{path}: frame {number} has other atoms or columns than frame 0; one system per file"
-                )
+            if len(atoms) != len(first) or not np.array_equal(atoms.numbers, first.numbers) or not atoms.has(column):
+                raise InputError(f"{path}: frame {number} has other atoms or columns than frame 0; one system per file")
             values = atoms.get_velocities() * femtosecond if column == "momenta" else atoms.get_array(column)
             frames.append(np.asarray(values, dtype=np.float32))
     except (ValueError, KeyError, IndexError, OSError) as error:
-        raise InputError(
-            f"{path}: not extended XYZ after frame {len(frames) - 1} ({_line(error)})"
-        ) from error
+        raise InputError(f"{path}: not extended XYZ after frame {len(frames) - 1} ({_line(error)})") from error
     if first is None:
         raise InputError(f"{path}: holds no frame")
     masses = np.asarray(first.get_masses(), dtype=np.float64)
@@ -165,9 +153,7 @@ def _from_extxyz(path: str | Path, timestep: float, unit: str | None) -> Velocit
     return Velocities(velocities, masses, species, timestep, notes)
 
 
-def _from_dump(
-    path: str | Path, timestep: float, unit: str | None, elements: Sequence[str] | None
-) -> Velocities:
+def _from_dump(path: str | Path, timestep: float, unit: str | None, elements: Sequence[str] | None) -> Velocities:
     steps: list[int] = []
     frames: list[NDArray[np.float32]] = []
     identity: dict[str, list[str]] = {}
@@ -188,13 +174,9 @@ def _from_dump(
             if not steps:
                 identity = {name: [row[index] for row in rows] for index, name in enumerate(columns)}
             elif len(rows) != len(frames[0]):
-                raise InputError(
-                    f"{path}: frame {len(steps)} has {len(rows)} atoms, frame 0 has {len(frames[0])}"
-                )
+                raise InputError(f"{path}: frame {len(steps)} has {len(rows)} atoms, frame 0 has {len(frames[0])}")
             elif "id" in columns and identity.get("id") != [row[columns.index("id")] for row in rows]:
-                raise InputError(
-                    f"{path}: frame {len(steps)} has other atom ids than frame 0; dump a fixed group"
-                )
+                raise InputError(f"{path}: frame {len(steps)} has other atom ids than frame 0; dump a fixed group")
             steps.append(step)
             frames.append(values)
     if not steps:
@@ -203,17 +185,13 @@ def _from_dump(
     masses, species = _dump_masses(path, identity, elements)
     if unit is None and declared is not None:
         if declared not in _LAMMPS_UNITS:
-            raise InputError(
-                f"{path}: LAMMPS units {declared!r} are not read; allowed: {', '.join(_LAMMPS_UNITS)}"
-            )
+            raise InputError(f"{path}: LAMMPS units {declared!r} are not read; allowed: {', '.join(_LAMMPS_UNITS)}")
         unit = _LAMMPS_UNITS[declared]
     velocities, notes = _in_angstrom_per_fs(path, np.stack(frames), masses, unit)
     return Velocities(velocities, masses, species, timestep, notes)
 
 
-def _dump_frames(
-    handle: TextIO, path: str | Path
-) -> Iterator[tuple[int, str | None, list[str], list[list[str]]]]:
+def _dump_frames(handle: TextIO, path: str | Path) -> Iterator[tuple[int, str | None, list[str], list[list[str]]]]:
     """Frames of a LAMMPS text dump: step, unit style where given, column names, one row of text per atom."""
     step, atoms, units = -1, -1, None
     try:
@@ -228,9 +206,7 @@ def _dump_frames(
                 columns = line.split()[2:]
                 rows = [row.split() for row in islice(handle, atoms)]
                 if len(rows) != atoms or any(len(row) != len(columns) for row in rows):
-                    raise InputError(
-                        f"{path}: step {step} is cut off; {atoms} rows of {len(columns)} columns are due"
-                    )
+                    raise InputError(f"{path}: step {step} is cut off; {atoms} rows of {len(columns)} columns are due")
                 yield step, units, columns, rows
     except (ValueError, StopIteration, RuntimeError) as error:
         raise InputError(f"{path}: damaged after step {step} ({_line(error) or 'end of file'})") from error
@@ -244,9 +220,7 @@ def _dump_masses(
             raise InputError(f"{path}: --elements needs the column 'type', which this dump lacks")
         types = [int(value) for value in identity["type"]]
         if max(types) > len(elements):
-            raise InputError(
-                f"{path}: atom type {max(types)} in the dump, {len(elements)} symbol(s) in --elements"
-            )
+            raise InputError(f"{path}: atom type {max(types)} in the dump, {len(elements)} symbol(s) in --elements")
         symbols = [elements[number - 1] for number in types]
     elif "element" in identity:
         symbols = identity["element"]
@@ -298,9 +272,7 @@ def _ase(module: str) -> Any:
     try:
         return importlib.import_module(f"ase.{module}")
     except ModuleNotFoundError as error:
-        raise MissingError(
-            "ASE is needed for this format; get it with: pip install 'vibraloom[workflows]'"
-        ) from error
+        raise MissingError("ASE is needed for this format; get it with: pip install 'vibraloom[workflows]'") from error
 
 
 def _line(error: BaseException) -> str:

@@ -47,9 +47,7 @@ def find_bands(spectrum: Spectrum, low: float, high: float, minimum_prominence: 
     part = spectrum.between(low, high)
     wavenumber, intensity = part.wavenumber, part.intensity
     if len(wavenumber) < 3:
-        raise InputError(
-            f"window: {low:g} to {high:g} cm^-1 holds {len(wavenumber)} bins; at least 3 are needed"
-        )
+        raise InputError(f"window: {low:g} to {high:g} cm^-1 holds {len(wavenumber)} bins; at least 3 are needed")
     spacing = float(wavenumber[1] - wavenumber[0])
     top = float(intensity.max())
     if top <= 0:
@@ -66,9 +64,7 @@ def find_bands(spectrum: Spectrum, low: float, high: float, minimum_prominence: 
         left, right = edges[number], edges[number + 1]
         inside = intensity[left : right + 1]
         area = float(inside.sum() - (inside[0] + inside[-1]) / 2) * spacing
-        width = (
-            _fall(intensity, peak, right, height / 2) + _fall(intensity, peak, left, height / 2)
-        ) * spacing
+        width = (_fall(intensity, peak, right, height / 2) + _fall(intensity, peak, left, height / 2)) * spacing
         bands.append(Band(float(wavenumber[peak] + shift * spacing), height, area, float(width)))
     return bands
 

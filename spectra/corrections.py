@@ -70,9 +70,7 @@ def relative_to_harmonic(name: str, wavenumber: NDArray[Any], temperature: float
     The response formulas (beta times a correlation of time derivatives) are already harmonic-corrected.
     Arguments and errors as in :func:`quantum_correction`.
     """
-    return quantum_correction(name, wavenumber, temperature) / quantum_correction(
-        "harmonic", wavenumber, temperature
-    )
+    return quantum_correction(name, wavenumber, temperature) / quantum_correction("harmonic", wavenumber, temperature)
 
 
 def verlet_wavenumber(wavenumber: NDArray[Any] | float, integration_timestep: float) -> Array:
@@ -91,8 +89,7 @@ def verlet_wavenumber(wavenumber: NDArray[Any] | float, integration_timestep: fl
     phase = _half_phase(wavenumber, integration_timestep)
     if np.any(np.abs(phase) >= 1):
         raise InputError(
-            f"integration_timestep: {integration_timestep} fs is too long for"
-            f" {np.max(wavenumber):g} cm^-1; shorten it"
+            f"integration_timestep: {integration_timestep} fs is too long for {np.max(wavenumber):g} cm^-1; shorten it"
         )
     return np.arcsin(phase) / (np.pi * SPEED_OF_LIGHT_CM_PER_FS * integration_timestep)
 

@@ -237,9 +237,7 @@ def spectral_density(
 
 
 def _transform_length(lags: int, padding: int) -> int:
-    return 2 * int(
-        scipy.fft.next_fast_len(lags * max(int(padding), 1), real=True)
-    )  # even: the last bin is Nyquist
+    return 2 * int(scipy.fft.next_fast_len(lags * max(int(padding), 1), real=True))  # even: the last bin is Nyquist
 
 
 def _checked(series: NDArray[Any], remove_mean: bool) -> Array:
@@ -250,7 +248,5 @@ def _checked(series: NDArray[Any], remove_mean: bool) -> Array:
         raise InputError(f"series: shape {values.shape}; it must be (frames, components)")
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
-        raise InputError(
-            f"series: frame {int(np.argmin(finite))} is not finite; mend or cut the series there"
-        )
+        raise InputError(f"series: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
     return values - values.mean(axis=0) if remove_mean else values

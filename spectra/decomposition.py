@@ -42,9 +42,7 @@ def closed_parts(
     for label, values in (parts or {}).items():
         replicas = as_replicas(values, totals[0].shape[1], f"part {label!r}")
         if [len(each) for each in replicas] != [len(each) for each in totals]:
-            raise InputError(
-                f"part {label!r}: frames or replicas differ from those of the {name}; give the same"
-            )
+            raise InputError(f"part {label!r}: frames or replicas differ from those of the {name}; give the same")
         series[label] = [each.astype(np.float64) for each in replicas]
     for decomposition in {decomposition_of(label) for label in series}:
         labels = [label for label in series if decomposition_of(label) == decomposition]

@@ -13,9 +13,7 @@ from vibraloom.spectra.estimator import as_replicas
 Array = NDArray[np.float64]
 
 
-def unwrap_dipole(
-    dipole: NDArray[Any], cell: NDArray[Any], *, margin: float = 0.1
-) -> tuple[Array, NDArray[np.int64]]:
+def unwrap_dipole(dipole: NDArray[Any], cell: NDArray[Any], *, margin: float = 0.1) -> tuple[Array, NDArray[np.int64]]:
     """Undo the folding of a Berry-phase dipole by the polarisation quantum e·cell, in any cell.
 
     Each step is taken to be the shortest in lattice coordinates (King-Smith and Vanderbilt, Phys. Rev. B 47,

@@ -59,9 +59,7 @@ def as_replicas(series: Any, width: int | None, name: str) -> list[NDArray[Any]]
             raise InputError(f"{label}: type {values.dtype}; it must be real numbers")
         finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if not finite.all():
-            raise InputError(
-                f"{label}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there"
-            )
+            raise InputError(f"{label}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
     return replicas
 
 
@@ -226,9 +224,7 @@ class Estimator:
         remarks = list(notes)
         nyquist = float(self.wavenumber[-1])
         if nyquist < 4000:
-            remarks.append(
-                f"frames are {self.timestep:g} fs apart: motion above {nyquist:.0f} cm^-1 folds back"
-            )
+            remarks.append(f"frames are {self.timestep:g} fs apart: motion above {nyquist:.0f} cm^-1 folds back")
         usable = intensity[self.wavenumber >= self.resolution]
         if usable.size and usable.min() < -LARGEST_NEGATIVE * np.abs(usable).max():
             fraction = 100 * -usable.min() / np.abs(usable).max()

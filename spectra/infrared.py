@@ -198,9 +198,7 @@ def _absorption(
 def _response_factor(temperature: float, volume: float | None) -> float:
     """Turns FT<Mdot.Mdot> in e²·Å²/fs into n·alpha in cm⁻¹, or into km/mol per cm⁻¹ without a volume."""
     light = SPEED_OF_LIGHT_CM_PER_FS * 1e8  # Å/fs
-    volumetric = 1 / (
-        6 * EPSILON0_E2_PER_EV_ANGSTROM * light * BOLTZMANN_EV_PER_K * temperature
-    )  # times Å³ per Å
+    volumetric = 1 / (6 * EPSILON0_E2_PER_EV_ANGSTROM * light * BOLTZMANN_EV_PER_K * temperature)  # times Å³ per Å
     if volume is not None:
         return volumetric / volume * 1e8
     # n·alpha·V in Å² to cm², times molecules per mole, and cm to km

@@ -38,12 +38,7 @@ def eckart_rotation(positions: NDArray[Any], masses: NDArray[Any], reference: ND
     mass = np.asarray(masses, dtype=np.float64)
     target = np.asarray(reference, dtype=np.float64)
     frames = np.asarray(positions, dtype=np.float64)
-    if (
-        mass.ndim != 1
-        or target.shape != (len(mass), 3)
-        or frames.ndim != 3
-        or frames.shape[1:] != target.shape
-    ):
+    if mass.ndim != 1 or target.shape != (len(mass), 3) or frames.ndim != 3 or frames.shape[1:] != target.shape:
         raise InputError(
             f"positions: shape {frames.shape}, reference {target.shape}, masses {mass.shape};"
             " they must be (frames, atoms, 3), (atoms, 3) and (atoms,)"
@@ -54,9 +49,7 @@ def eckart_rotation(positions: NDArray[Any], masses: NDArray[Any], reference: ND
         raise InputError("reference: not finite; give the equilibrium geometry")
     finite = np.isfinite(frames).all(axis=(1, 2))
     if not finite.all():
-        raise InputError(
-            f"positions: frame {int(np.argmin(finite))} is not finite; mend or cut the series there"
-        )
+        raise InputError(f"positions: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
     target = target - mass @ target / mass.sum()
     frames = frames - np.einsum("a,fax->fx", mass, frames)[:, None] / mass.sum()
     spread, axes = np.linalg.eigh(np.einsum("a,ai,aj->ij", mass, target, target))

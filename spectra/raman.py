@@ -45,8 +45,7 @@ _ACTIVITY = (
 )
 _FORMS = {
     "activity": f"activity: {_ACTIVITY}, 45a'^2+7g'^2 (unpolarized = 45 (VV+VH))",
-    "reduced": f"Bose-reduced (1-e^-x) I = h/(8 pi^2 c nu) times the activity [{_ACTIVITY}];"
-    " unpolarized = VV+VH",
+    "reduced": f"Bose-reduced (1-e^-x) I = h/(8 pi^2 c nu) times the activity [{_ACTIVITY}]; unpolarized = VV+VH",
     "stokes": "differential cross-section (2 pi)^4 L h/(8 pi^2 c nu (1-e^-x)) times the activity"
     f" [{_ACTIVITY}]; unpolarized = VV+VH; L = {{laser}}",
 }
@@ -168,9 +167,7 @@ def raman(
     return result
 
 
-def stokes_factor(
-    wavenumber: Array, temperature: float, laser_wavelength: float, detector: str = "energy"
-) -> Array:
+def stokes_factor(wavenumber: Array, temperature: float, laser_wavelength: float, detector: str = "energy") -> Array:
     """Differential Stokes cross-section of a fundamental over its activity a'^2 + ..., by Placzek.
 
     (2 pi)^4 L h / (8 pi^2 c nu (1 - e^-x)) with L = (nu_L - nu)^4, or nu_L (nu_L - nu)^3 for photon counts.
@@ -191,9 +188,7 @@ def stokes_factor(
     amplitude = _squared_amplitude(wavenumber)
     result = np.zeros_like(amplitude)
     # amu Å² (Å⁴/amu) = Å⁶ = 1e-48 cm⁶
-    result[occupied > 0] = (
-        (2 * np.pi) ** 4 * (power * amplitude)[occupied > 0] / occupied[occupied > 0] * 1e-48 / 1e-30
-    )
+    result[occupied > 0] = (2 * np.pi) ** 4 * (power * amplitude)[occupied > 0] / occupied[occupied > 0] * 1e-48 / 1e-30
     return result
 
 
@@ -207,20 +202,14 @@ def symmetric_tensors(polarizability: Series, components: str | None) -> list[Ar
         shape = np.shape(polarizability[0] if isinstance(polarizability, (list, tuple)) else polarizability)
         if len(shape) < 3:
             raise InputError(
-                f"polarizability: shape {shape} without an order of columns;"
-                " give components, e.g. xx,yy,zz,xy,yz,zx"
+                f"polarizability: shape {shape} without an order of columns; give components, e.g. xx,yy,zz,xy,yz,zx"
             )
         tensors = as_replicas(polarizability, None, "polarizability")
     else:
         names = [name.strip() for name in components.lower().split(",")]
         pairs = ["".join(sorted(name)) for name in names]
         full = {first + second for first in "xyz" for second in "xyz"}
-        if (
-            set(names) - full
-            or len(set(pairs)) != 6
-            or len(names) not in (6, 9)
-            or len(set(names)) != len(names)
-        ):
+        if set(names) - full or len(set(pairs)) != 6 or len(names) not in (6, 9) or len(set(names)) != len(names):
             raise InputError(
                 f"components: {components!r}; allowed: six or nine names, each tensor element"
                 " once, e.g. xx,yy,zz,xy,yz,zx"

@@ -87,8 +87,7 @@ def slab_response(
         derivative = DIFFERENCE
         currents = [differences(each, interval) for each in currents]
         contributions = {
-            label: [differences(each, interval) for each in replicas]
-            for label, replicas in contributions.items()
+            label: [differences(each, interval) for each in replicas] for label, replicas in contributions.items()
         }
     estimator = Estimator.plan(
         [len(each) for each in currents],

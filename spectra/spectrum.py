@@ -110,7 +110,11 @@ class Spectrum:
 
     def __post_init__(self) -> None:
         bins = self.wavenumber.shape
-        for name, values in (("intensity", self.intensity), ("standard_error", self.standard_error), *self.parts.items()):
+        for name, values in (
+            ("intensity", self.intensity),
+            ("standard_error", self.standard_error),
+            *self.parts.items(),
+        ):
             if values is not None and values.shape != bins:
                 raise ValueError(f"{self.quantity}: {name} has shape {values.shape}, the wavenumber axis {bins}")
 
@@ -134,7 +138,12 @@ class Spectrum:
     def content_hash(self) -> str:
         """sha256 over numbers (12 significant digits), unit, quantity and conventions; equal content, equal hash."""
         digest = hashlib.sha256()
-        record = {"quantity": self.quantity, "unit": self.unit, "conventions": self.conventions.as_dict(), "schema": SCHEMA}
+        record = {
+            "quantity": self.quantity,
+            "unit": self.unit,
+            "conventions": self.conventions.as_dict(),
+            "schema": SCHEMA,
+        }
         digest.update(json.dumps(record, sort_keys=True).encode())
         arrays = {"wavenumber": self.wavenumber, "intensity": self.intensity, **self.parts}
         if self.standard_error is not None:

@@ -62,8 +62,7 @@ def block_counts(frames: Sequence[int], max_lag: int, blocks: int | None = None)
     counts = [1] * len(frames)
     while sum(counts) < blocks:  # the next block goes to the series with the longest blocks
         room = [
-            count / have if have < limit else 0.0
-            for count, have, limit in zip(frames, counts, largest, strict=True)
+            count / have if have < limit else 0.0 for count, have, limit in zip(frames, counts, largest, strict=True)
         ]
         counts[int(np.argmax(room))] += 1
     return counts
@@ -164,18 +163,14 @@ def verdict(
         if share >= SMALLEST_SHARE and not fine:
             failing.append(f"{low:.0f}-{high:.0f} cm^-1 ({100 * relative:.1f} %)")
     if blocks < MINIMUM_BLOCKS:
-        reason = (
-            f"only {blocks} blocks, {MINIMUM_BLOCKS} are needed; run longer or shorten the correlation time"
-        )
+        reason = f"only {blocks} blocks, {MINIMUM_BLOCKS} are needed; run longer or shorten the correlation time"
     elif depths_per_block < MINIMUM_DEPTHS:
         reason = (
             f"blocks of {depths_per_block:.1f} correlation depths, {MINIMUM_DEPTHS} are needed;"
             " run longer or shorten the correlation time"
         )
     elif failing:
-        reason = (
-            f"relative error above {100 * LARGEST_RELATIVE_ERROR:.0f} % in {', '.join(failing)}; run longer"
-        )
+        reason = f"relative error above {100 * LARGEST_RELATIVE_ERROR:.0f} % in {', '.join(failing)}; run longer"
     elif not ranges:
         reason = "no intensity"
     else:

@@ -32,7 +32,7 @@ def vdos(
     *,
     temperature: float,
     groups: Mapping[str, NDArray[Any]] | None = None,
-    weights: Mapping[str, NDArray[Any]] | None = None,
+    weights: Mapping[str, NDArray[Any] | list[NDArray[Any]]] | None = None,
     remove_drift: bool = False,
     correlation_time: float | None = None,
     window: str = "hann",
@@ -70,9 +70,7 @@ def vdos(
     runs: list[Any]
     if isinstance(velocities, Iterator):
         if remove_drift:
-            raise InputError(
-                "remove_drift: needs the whole array of velocities; give arrays instead of tiles"
-            )
+            raise InputError("remove_drift: needs the whole array of velocities; give arrays instead of tiles")
         first = next(velocities, None)
         if first is None:
             raise InputError("velocities: no tile of atoms; give at least one")
@@ -164,9 +162,7 @@ def _run_products(
     return np.concatenate([total, weighted], axis=1) if weights else total
 
 
-def _tiles(
-    run: Any, frames: int, masses: Array, segment: int, remove_drift: bool
-) -> Iterator[tuple[int, Array]]:
+def _tiles(run: Any, frames: int, masses: Array, segment: int, remove_drift: bool) -> Iterator[tuple[int, Array]]:
     """First atom and velocities (float64) of each tile; checks that the tiles hold all atoms."""
     if isinstance(run, tuple):
         first, rest = run
@@ -175,16 +171,12 @@ def _tiles(
             values = np.asarray(tile)
             _check_tile(values, frames, None, start)
             if start + values.shape[1] > len(masses):
-                raise InputError(
-                    f"velocities: more atoms than the {len(masses)} masses; give one mass per atom"
-                )
+                raise InputError(f"velocities: more atoms than the {len(masses)} masses; give one mass per atom")
             yield start, values.astype(np.float64)
             start += values.shape[1]
             tile = next(rest, None)
         if start != len(masses):
-            raise InputError(
-                f"velocities: tiles of {start} atoms for {len(masses)} masses; give one mass per atom"
-            )
+            raise InputError(f"velocities: tiles of {start} atoms for {len(masses)} masses; give one mass per atom")
         return
     padded = 2 * (-(-frames // segment)) * segment
     width = max(1, TILE_BYTES // (padded * 3 * 8 * 4))
@@ -214,8 +206,7 @@ def _check_tile(values: NDArray[Any], frames: int, atoms: int | None, start: int
     finite = np.isfinite(values.sum(axis=(1, 2), dtype=np.float64))
     if not finite.all():
         raise InputError(
-            f"velocities: frame {int(np.argmin(finite))}, atoms from {start}, is not finite;"
-            " mend or cut the run there"
+            f"velocities: frame {int(np.argmin(finite))}, atoms from {start}, is not finite; mend or cut the run there"
         )
 
 
@@ -244,16 +235,10 @@ def _weights(weights: Mapping[str, Any], frames: list[int], atoms: int) -> dict[
     """Weights of each part, one array per run, summing to 1 within each decomposition."""
     result: dict[str, list[NDArray[Any]]] = {}
     for label, values in weights.items():
-        runs = (
-            [np.asarray(each) for each in values]
-            if isinstance(values, (list, tuple))
-            else [np.asarray(values)]
-        )
+        runs = [np.asarray(each) for each in values] if isinstance(values, (list, tuple)) else [np.asarray(values)]
         shapes = [each.shape for each in runs]
         if shapes != [(count, atoms) for count in frames]:
-            raise InputError(
-                f"weights: {label!r} has shape {shapes}; it must be (frames, {atoms}) for each run"
-            )
+            raise InputError(f"weights: {label!r} has shape {shapes}; it must be (frames, {atoms}) for each run")
         result[label] = runs
     for decomposition in {decomposition_of(label) for label in result}:
         labels = [label for label in result if decomposition_of(label) == decomposition]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from vibraloom.errors import InputError
 from vibraloom.structures.distances import refuse_overlap
 from vibraloom.structures.liquid import HEAVY_RADIUS, TOLERANCE, film_size, pack_film
 from vibraloom.structures.molecule import molecule_by_formula
 from vibraloom.structures.report import report
 from vibraloom.structures.slab import BOTTOM, build_slab
 from vibraloom.structures.spec import InterfaceSystem
-
-from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms

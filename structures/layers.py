@@ -67,9 +67,7 @@ def layer_weights(
         raise InputError(f"layers: width {width:g} Å; allowed: above 0")
     for low, high in itertools.pairwise(edges):
         if not high - low >= width:
-            raise InputError(
-                f"layers: edges {low:g}, {high:g} Å must increase by the width, {width:g} Å, or more"
-            )
+            raise InputError(f"layers: edges {low:g}, {high:g} Å must increase by the width, {width:g} Å, or more")
     if not np.all(np.isfinite(heights)):
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(heights))[0])
         raise InputError(f"layers: height {first} is not a finite number; check the trajectory's positions")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vibraloom.structures.spec import THINNEST_FILM, LiquidSpec
 
 from vibraloom.errors import ComputationError, InputError, MissingError
+from vibraloom.structures.spec import THINNEST_FILM, LiquidSpec
 from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ HEAVY_RADIUS = 1.3
 """Packing radius (Å) of atoms other than hydrogen: two oxygens start at least 2.6 Å apart."""
 PATIENCE = 60.0
 """Seconds, and a tenth per molecule, after which a packing that does not converge is given up."""
-PACKMOL_CITATION = (
-    "Martínez, Andrade, Birgin, Martínez, J. Comput. Chem. 30, 2157 (2009), doi:10.1002/jcc.21224"
-)
+PACKMOL_CITATION = "Martínez, Andrade, Birgin, Martínez, J. Comput. Chem. 30, 2157 (2009), doi:10.1002/jcc.21224"
 
 
 def find_packmol() -> Path:
@@ -74,9 +72,7 @@ def film_size(spec: LiquidSpec, molecular_mass: float, area: float) -> tuple[int
     return count, thickness
 
 
-def pack_film(
-    molecule: Atoms, count: int, cell: Any, low: float, high: float, seed: int
-) -> NDArray[np.float64]:
+def pack_film(molecule: Atoms, count: int, cell: Any, low: float, high: float, seed: int) -> NDArray[np.float64]:
     """Positions of ``count`` molecules between two planes; all nuclei lie between ``low`` and ``high``.
 
     Molecules are whole, not folded, with their centres of mass inside the cell. Over an orthogonal base the
@@ -138,9 +134,7 @@ def pack_film(
     return _centres_inside(positions.reshape(count, len(molecule), 3), molecule.get_masses(), lattice)
 
 
-def _packmol_input(
-    molecule: Atoms, count: int, cell: NDArray[np.float64], low: float, high: float, seed: int
-) -> str:
+def _packmol_input(molecule: Atoms, count: int, cell: NDArray[np.float64], low: float, high: float, seed: int) -> str:
     orthogonal = abs(cell[0, 1]) < 1e-8 and abs(cell[1, 0]) < 1e-8
     lines = [
         f"tolerance {TOLERANCE}",

@@ -8,11 +8,11 @@ from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
     from vibraloom.structures.spec import MoleculeSystem
 
 GEOMETRY_SOURCE = (
-    "MP2(full)/6-31G(d), G2 set: Curtiss, Raghavachari, Redfern, Pople, J. Chem. Phys. 106, 1063 (1997), "
-    "as kept in ASE"
+    "MP2(full)/6-31G(d), G2 set: Curtiss, Raghavachari, Redfern, Pople, J. Chem. Phys. 106, 1063 (1997), as kept in ASE"
 )
 """Where the starting geometries come from; kept in every report."""
 

@@ -97,9 +97,7 @@ def membership(
     frames = np.asarray(positions)
     species = np.asarray(numbers, dtype=np.int64)
     if frames.ndim != 3 or frames.shape[1:] != (len(species), 3):
-        raise InputError(
-            f"molecules: positions have shape {frames.shape}; allowed: (frames, {len(species)}, 3)"
-        )
+        raise InputError(f"molecules: positions have shape {frames.shape}; allowed: (frames, {len(species)}, 3)")
     _finite(frames)
     radii = np.array([COVALENT_RADII.get(int(number), 0.0) for number in species])
     kind = np.where(species == 1, _HYDROGEN, np.where(radii > 0, _HEAVY, _EXCLUDED))
@@ -121,12 +119,9 @@ def membership(
         # within half the width, rounding fractional coordinates gives the nearest image in any cell
         if width < 2 * reach:
             raise InputError(
-                f"molecules: the cell is {width:.3g} Å wide along vector {axis + 1}; "
-                f"allowed: {2 * reach:.3g} Å or more"
+                f"molecules: the cell is {width:.3g} Å wide along vector {axis + 1}; allowed: {2 * reach:.3g} Å or more"
             )
-    return _assign(
-        frames, lattice, inverse, periodic, radii, kind, float(bond_factor), float(hydrogen_factor)
-    )
+    return _assign(frames, lattice, inverse, periodic, radii, kind, float(bond_factor), float(hydrogen_factor))
 
 
 def molecule_centres(
@@ -161,14 +156,11 @@ def molecule_centres(
         frames = frames[None]
     weights = np.asarray(masses, dtype=np.float64)
     if frames.ndim != 3 or frames.shape[1:] != (len(weights), 3):
-        raise InputError(
-            f"molecules: positions have shape {frames.shape}; allowed: (frames, {len(weights)}, 3)"
-        )
+        raise InputError(f"molecules: positions have shape {frames.shape}; allowed: (frames, {len(weights)}, 3)")
     members = np.asarray(molecule, dtype=np.int64)
     if members.shape not in {(len(weights),), frames.shape[:2]}:
         raise InputError(
-            f"molecules: membership has shape {members.shape}; "
-            f"allowed: {frames.shape[:2]} or ({len(weights)},)"
+            f"molecules: membership has shape {members.shape}; allowed: {frames.shape[:2]} or ({len(weights)},)"
         )
     members = np.ascontiguousarray(np.broadcast_to(members, frames.shape[:2]))
     lattice, inverse, periodic = _periodic_cell(cell, pbc)
@@ -181,9 +173,7 @@ def _finite(frames: NDArray[Any]) -> None:
     sums = frames.sum(axis=(1, 2), dtype=np.float64)
     if not np.all(np.isfinite(sums)):
         bad = int(np.flatnonzero(~np.isfinite(sums))[0])
-        raise InputError(
-            f"molecules: frame {bad} has positions that are not finite; cut the trajectory there"
-        )
+        raise InputError(f"molecules: frame {bad} has positions that are not finite; cut the trajectory there")
 
 
 def _periodic_cell(
@@ -191,20 +181,14 @@ def _periodic_cell(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     periodic = np.array([bool(flag) for flag in pbc])
     if periodic.shape != (3,):
-        raise InputError(
-            f"molecules: pbc has {len(periodic)} entries; allowed: three, one for each lattice vector"
-        )
+        raise InputError(f"molecules: pbc has {len(periodic)} entries; allowed: three, one for each lattice vector")
     if cell is None:
         if periodic.any():
-            raise InputError(
-                "molecules: periodic boundaries without a cell; give the cell or set pbc to false"
-            )
+            raise InputError("molecules: periodic boundaries without a cell; give the cell or set pbc to false")
         return np.eye(3), np.eye(3), periodic
     lattice = np.array(cell, dtype=np.float64)
     if lattice.shape != (3, 3) or not np.all(np.isfinite(lattice)):
-        raise InputError(
-            f"molecules: the cell has shape {lattice.shape}; allowed: (3, 3), finite, rows are vectors"
-        )
+        raise InputError(f"molecules: the cell has shape {lattice.shape}; allowed: (3, 3), finite, rows are vectors")
     for axis in np.flatnonzero(~periodic):
         # an open direction may have no length; any vector out of the plane serves
         if not lattice[axis].any():

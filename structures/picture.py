@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vibraloom.structures.layers import CONTACT_DEPTH, film_layers
 
 from vibraloom.durable import replacing
+from vibraloom.structures.layers import CONTACT_DEPTH, film_layers
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,9 +39,7 @@ def draw(atoms: Atoms, path: str | os.PathLike[str], title: str | None = None) -
     interface = atoms.info.get("kind") == "interface"
     figure = Figure(figsize=(9.0, 7.2) if interface else (8.0, 4.4), facecolor="white")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(
-        1, 2, left=0.03, right=0.97, top=0.88, bottom=0.05, wspace=0.04, width_ratios=(1.0, 1.0)
-    )
+    grid = figure.add_gridspec(1, 2, left=0.03, right=0.97, top=0.88, bottom=0.05, wspace=0.04, width_ratios=(1.0, 1.0))
     figure.suptitle(title or _title(atoms), fontsize=14, y=0.965)
     side, above = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     _draw_view(side, atoms, np.ones(len(atoms), dtype=bool), (0, 2, 1))
@@ -49,9 +47,7 @@ def draw(atoms: Atoms, path: str | os.PathLike[str], title: str | None = None) -
         _draw_side_marks(side, atoms)
         near = _contact_atoms(atoms)
         _draw_view(above, atoms, near, (0, 1, 2))
-        above.set_title(
-            f"from above: top metal planes, liquid within {CONTACT_DEPTH:g} Å", fontsize=10, color="0.25"
-        )
+        above.set_title(f"from above: top metal planes, liquid within {CONTACT_DEPTH:g} Å", fontsize=10, color="0.25")
         side.set_title("from the side", fontsize=10, color="0.25")
     else:
         _draw_view(above, atoms, np.ones(len(atoms), dtype=bool), (1, 2, 0))
@@ -212,9 +208,7 @@ def _draw_scale_bar(axes: Any) -> None:
     bottom, _ = axes.get_ylim()
     length = next((size for size in (50, 20, 10, 5, 2, 1) if size <= 0.4 * (right - left)), 1)
     start, height = left + 1.4, bottom + 0.45
-    axes.plot(
-        [start, start + length], [height] * 2, color="black", linewidth=2.5, solid_capstyle="butt", zorder=4
-    )
+    axes.plot([start, start + length], [height] * 2, color="black", linewidth=2.5, solid_capstyle="butt", zorder=4)
     axes.text(start + length + 0.3, height, f"{length} Å", fontsize=9.5, va="center", zorder=4)
 
 
@@ -229,6 +223,4 @@ def _draw_legend(figure: Any, atoms: Atoms) -> None:
                markerfacecolor=jmol_colors[atomic_numbers[symbol]])
         for symbol in symbols
     ]  # fmt: skip
-    figure.legend(
-        marks, symbols, loc="lower right", ncols=len(symbols), frameon=False, fontsize=10, handletextpad=0.2
-    )
+    figure.legend(marks, symbols, loc="lower right", ncols=len(symbols), frameon=False, fontsize=10, handletextpad=0.2)

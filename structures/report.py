@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from vibraloom.structures.crystals import LATTICE_SOURCE
 from vibraloom.structures.distances import smallest_distances
 from vibraloom.structures.layers import WIDTH, film_layers
@@ -14,7 +15,6 @@ from vibraloom.structures.molecule import GEOMETRY_SOURCE
 from vibraloom.structures.molecules import molecule_centres
 from vibraloom.structures.picture import draw
 from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem
-
 from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
 
 if TYPE_CHECKING:
@@ -26,17 +26,13 @@ SCHEMA = 1
 """Schema number of the report."""
 BIN_HEIGHT = 2.0
 """Height (Å) of the bins of the density profile, about; the film holds a whole number of them."""
-START_NOTE = (
-    "the slab is cut from the bulk and not relaxed, the film is packed at random: minimise, then equilibrate"
-)
+START_NOTE = "the slab is cut from the bulk and not relaxed, the film is packed at random: minimise, then equilibrate"
 """What every interface still needs."""
 NARROW = 9.8
 """Lateral width (Å) below which responses computed at the Gamma point are too small by more than a tenth."""
 
 
-def report(
-    atoms: Atoms, system: MoleculeSystem | InterfaceSystem, notes: Sequence[str] = ()
-) -> dict[str, Any]:
+def report(atoms: Atoms, system: MoleculeSystem | InterfaceSystem, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Report on built atoms, plain JSON types; lengths in Å, densities in g/cm³, charge in e.
 
     Keys: ``schema kind content_hash formula counts cell pbc net_charge notes warnings sources``; a molecule
@@ -83,9 +79,7 @@ def _bonds(atoms: Atoms) -> dict[str, list[float]]:
 
     symbols = atoms.get_chemical_symbols()
     found: dict[str, set[float]] = {}
-    for one, two, distance in zip(
-        *neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.2)), strict=True
-    ):
+    for one, two, distance in zip(*neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.2)), strict=True):
         found.setdefault("-".join(sorted((symbols[one], symbols[two]))), set()).add(round(float(distance), 4))
     return {pair: sorted(lengths) for pair, lengths in sorted(found.items())}
 
@@ -172,13 +166,9 @@ def _interface_warnings(atoms: Atoms, system: InterfaceSystem, record: dict[str,
     lengths = atoms.cell.cellpar()
     width = float(min(lengths[:2]) * np.sin(np.radians(lengths[5])))
     if width < NARROW:
-        warnings.append(
-            f"the cell is {width:.2f} Å wide: below {NARROW} Å, Gamma-point responses are too small"
-        )
+        warnings.append(f"the cell is {width:.2f} Å wide: below {NARROW} Å, Gamma-point responses are too small")
     if system.vacuum < 10.0:
-        warnings.append(
-            f"vacuum of {system.vacuum:g} Å: a film this close to its image needs a slab correction"
-        )
+        warnings.append(f"vacuum of {system.vacuum:g} Å: a film this close to its image needs a slab correction")
     if "middle" not in record["layers"]["names"]:
         warnings.append("the film is too thin for a middle layer: it has no bulk-like part")
     return warnings

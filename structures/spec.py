@@ -15,9 +15,9 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+
 from vibraloom.structures.crystals import CRYSTALS, EVEN_SECOND_SIZE, FACETS, Crystal
 from vibraloom.structures.molecule import LIQUIDS, MOLECULES
-
 from vibraloom.units import quantity
 from vibraloom.validation import validated
 
@@ -49,19 +49,15 @@ def _one_of(allowed: tuple[str, ...]) -> Any:
 def _facet(value: object) -> str:
     allowed = sorted({facet for facets in FACETS.values() for facet in facets})
     # YAML 1.1 reads 0001 as an octal number
-    text = (
-        {1: "0001"}.get(value, str(value))
-        if isinstance(value, int) and not isinstance(value, bool)
-        else value
-    )
+    text = {1: "0001"}.get(value, str(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or text.strip("()") not in allowed:
-        raise ValueError(f"allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals)")
+        raise ValueError("allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals)")
     return text.strip("()")
 
 
 def _two_repeats(value: object) -> object:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"allowed: two whole numbers from 1 to 20, such as [4, 4]")
+        raise ValueError("allowed: two whole numbers from 1 to 20, such as [4, 4]")
     return tuple(value)
 
 
@@ -99,10 +95,10 @@ class SlabSpec(SystemRecord):
     facet: Annotated[Facet, Field(description="Miller indices: 100, 110, 111 (fcc, bcc) or 0001 (hcp)")]
     layers: Annotated[_whole_number(1, 20), Field(description="atomic planes, 1 to 20")]  # type: ignore[valid-type]
     size: Annotated[
-        tuple[Repeat, Repeat],
+        tuple[Repeat, Repeat],  # type: ignore[valid-type]
         BeforeValidator(_two_repeats),
         Field(description="surface atoms along x and y, such as [4, 4]"),
-    ]  # type: ignore[valid-type]
+    ]
     fixed_layers: Annotated[
         _whole_number(0, 20) | None,  # type: ignore[valid-type]
         Field(description="planes held in place, counted from the bottom; left out: all of them"),
@@ -118,9 +114,7 @@ class SlabSpec(SystemRecord):
     def _fits_together(self) -> SlabSpec:
         allowed = FACETS[self.crystal.lattice]
         if self.facet not in allowed:
-            raise ValueError(
-                f"@facet allowed for {self.element} ({self.crystal.lattice}): {', '.join(allowed)}"
-            )
+            raise ValueError(f"@facet allowed for {self.element} ({self.crystal.lattice}): {', '.join(allowed)}")
         if self.orthogonal and (self.crystal.lattice, self.facet) in EVEN_SECOND_SIZE and self.size[1] % 2:
             raise ValueError(
                 f"@size allowed for an orthogonal {self.element}({self.facet}) cell: an even second number, "
@@ -159,9 +153,7 @@ class InterfaceSystem(SystemRecord):
     liquid: LiquidSpec = Field(description="the film")
     vacuum: Annotated[
         quantity("length", minimum=5.0, maximum=200.0),  # type: ignore[valid-type]
-        Field(
-            validate_default=True, description="empty height between the film and the next image of the slab"
-        ),
+        Field(validate_default=True, description="empty height between the film and the next image of the slab"),
     ] = "15 angstrom"
     seed: Annotated[_whole_number(0, LARGEST_SEED), Field(description="seed of the packing, 0 or more")]  # type: ignore[valid-type]
 

@@ -58,9 +58,7 @@ def _reference_folder() -> Path | None:
         return None
     folder = Path(REFERENCE_DATA)
     if not folder.is_dir():
-        raise pytest.UsageError(
-            f"VIBRALOOM_REFERENCE_DATA: {REFERENCE_DATA}: no such folder; unset it or correct it"
-        )
+        raise pytest.UsageError(f"VIBRALOOM_REFERENCE_DATA: {REFERENCE_DATA}: no such folder; unset it or correct it")
     return folder.absolute()
 
 

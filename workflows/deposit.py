@@ -12,7 +12,17 @@ from vibraloom.nodes.spectrum import SpectrumData
 
 ERROR_REFUSED = 220
 FIDELITIES = ("test", "classical", "ML", "DFT", "measured")
-_CONVENTIONS = ("estimator", "window", "correlation_time", "derivative", "timestep", "frames", "replicas", "blocks", "form")
+_CONVENTIONS = (
+    "estimator",
+    "window",
+    "correlation_time",
+    "derivative",
+    "timestep",
+    "frames",
+    "replicas",
+    "blocks",
+    "form",
+)
 _CONTEXT = ("name", "system", "method", "fidelity", "seed", "versions", "isotopes")
 _CORRECTED = ("infrared", "raman", "slab_response")
 

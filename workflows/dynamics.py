@@ -20,7 +20,7 @@ class DynamicsWorkChain(BaseRestartWorkChain):
     _process_class: ClassVar[type[CalcJob]]
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.expose_inputs(cls._process_class, namespace="job")
         spec.input(

@@ -16,7 +16,7 @@ class LabelWorkChain(WorkChain):
     """Sample, then label."""
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.expose_inputs(SamplingCalculation, namespace="sampling")
         spec.expose_inputs(LabelCalculation, namespace="labels", exclude=("frames",))
@@ -51,5 +51,3 @@ class LabelWorkChain(WorkChain):
             return self.exit_codes.ERROR_STEP_FAILED.format(message=message)
         self.out("dataset", self.ctx.labels.outputs.dataset)
         return None
-
-

@@ -86,7 +86,9 @@ def check_level_of(spec: Spec) -> None:
         return
     atoms, _ = build(spec.system)
     try:
-        check_level(LevelOfTheory(spec.labels.functional, spec.labels.basis, field=spec.labels.field), list(atoms.numbers))
+        check_level(
+            LevelOfTheory(spec.labels.functional, spec.labels.basis, field=spec.labels.field), list(atoms.numbers)
+        )
     except InputError as error:
         raise InputError(f"{spec.name}: labels: {error}") from error
 
@@ -103,7 +105,11 @@ def finished_run(spec: Spec) -> orm.WorkChainNode | None:
     """The newest finished run of this spec by this release into the same collection, if there is one."""
     for node in runs_of(spec.content_hash()):
         same = node.base.extras.get(RELEASE, None) == __version__
-        if same and node.is_finished_ok and node.inputs.spec.get_dict().get("deposit") == spec.deposit.model_dump(mode="json"):
+        if (
+            same
+            and node.is_finished_ok
+            and node.inputs.spec.get_dict().get("deposit") == spec.deposit.model_dump(mode="json")
+        ):
             return node
     return None
 
@@ -126,7 +132,9 @@ def close_interrupted_runs(spec: Spec) -> int:
     open_runs = [node for node in runs_of(spec.content_hash()) if not node.is_terminated]
     for run in open_runs:
         if run.base.extras.get(BY_DAEMON, False):
-            raise InputError(f"{spec.name}: run {run.uuid[:8]} is in the daemon's hands; follow it with: vibraloom status {run.uuid[:8]}")
+            raise InputError(
+                f"{spec.name}: run {run.uuid[:8]} is in the daemon's hands; follow it with: vibraloom status {run.uuid[:8]}"
+            )
         close_run(run)
     return len(open_runs)
 
@@ -167,10 +175,10 @@ def only_runner(home: Path, spec: Spec) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(f"{spec.name}: another vibraloom run of this spec is at work; wait for it or stop it") from error
+            raise InputError(
+                f"{spec.name}: another vibraloom run of this spec is at work; wait for it or stop it"
+            ) from error
         yield
-
-
 
 
 def submit(spec: Spec, inputs: dict[str, Any]) -> orm.WorkChainNode:

@@ -67,7 +67,8 @@ def trainings(run: Spec) -> dict[str, dict[str, Any]]:
     """One training per target."""
     words = _model(run)
     return {
-        target: {"target": target, "steps": getattr(words.steps, target), "seed": words.seed} for target in words.targets
+        target: {"target": target, "steps": getattr(words.steps, target), "seed": words.seed}
+        for target in words.targets
     }
 
 

@@ -100,7 +100,14 @@ def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
 
 def _codes() -> list[tuple[str, str, str, str]]:
     """Label, description, executable and prepended shell lines of the codes on this machine that are installed."""
-    codes = [("python", "Python of this environment: samples, labels, trainings, responses, correlations", str(_interpreter()), "")]
+    codes = [
+        (
+            "python",
+            "Python of this environment: samples, labels, trainings, responses, correlations",
+            str(_interpreter()),
+            "",
+        )
+    ]
     with contextlib.suppress(MissingError):
         program = find_lammps()
         lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(program.environment.items())]
@@ -137,13 +144,13 @@ def load_project_profile(option: str | None = None) -> Path:
         MissingError: no profile here; the message holds the command that makes it.
         InputError: a profile of another version, or an unknown name.
     """
+    _import_aiida()
     home = project_folder()
     if option is None:
         if home is None or not (home / MARKER).is_file():
             raise MissingError(f"{Path.cwd()}: no vibraloom project here or above; run: vibraloom init")
         _check_layout(home)
         _point_aiida_at(home)
-    _import_aiida()
     from aiida.common.exceptions import ConfigurationError
     from aiida.manage.configuration import get_config, load_profile
 
@@ -154,7 +161,9 @@ def load_project_profile(option: str | None = None) -> Path:
         _touch_storage()
     except ConfigurationError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"profile {name}: {reason}; run: vibraloom init, or give an existing profile with --profile") from error
+        raise InputError(
+            f"profile {name}: {reason}; run: vibraloom init, or give an existing profile with --profile"
+        ) from error
     return home or project_folder_to_make()
 
 
@@ -170,7 +179,9 @@ def _touch_storage() -> None:
         ) from error
     except (CorruptStorage, ConfigurationError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"the profile's storage cannot be read ({reason}); restore .vibraloom from a backup") from error
+        raise InputError(
+            f"the profile's storage cannot be read ({reason}); restore .vibraloom from a backup"
+        ) from error
 
 
 def start_daemon() -> None:
@@ -187,7 +198,9 @@ def start_daemon() -> None:
     try:
         client.start_daemon()
     except DaemonException as error:
-        raise MissingError(f"the daemon cannot be started ({' '.join(str(error).split())}); look at: verdi daemon logshow") from error
+        raise MissingError(
+            f"the daemon cannot be started ({' '.join(str(error).split())}); look at: verdi daemon logshow"
+        ) from error
 
 
 def remove(home: Path) -> None:
@@ -208,7 +221,10 @@ def remove(home: Path) -> None:
 
 def environment(home: Path) -> dict[str, str]:
     """Variables that let verdi use the project's profile."""
-    return {"AIIDA_PATH": str(aiida_path(home)), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return {
+        "AIIDA_PATH": str(aiida_path(home)),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
 
 
 def _check_layout(home: Path) -> None:
@@ -220,9 +236,13 @@ def _check_layout(home: Path) -> None:
     content: Any = yaml.safe_load(marker.read_text(encoding="utf-8"))
     schema = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(schema, int):
-        raise InputError(f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; restore the file or run: vibraloom uninstall")
+        raise InputError(
+            f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; restore the file or run: vibraloom uninstall"
+        )
     if schema > SCHEMA:
-        raise InputError(f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; this project was made by a newer vibraloom, update it")
+        raise InputError(
+            f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; this project was made by a newer vibraloom, update it"
+        )
 
 
 def _import_aiida() -> None:

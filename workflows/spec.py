@@ -38,7 +38,9 @@ class Labels(_Word):
 
     engine: Literal["pyscf"] = Field("pyscf", description="electronic-structure engine")
     functional: str = Field("PBE", description="density functional, by its libxc name")
-    basis: str = Field("aug-cc-pVDZ", description="basis set, by its name in pyscf; diffuse functions are needed for Raman")
+    basis: str = Field(
+        "aug-cc-pVDZ", description="basis set, by its name in pyscf; diffuse functions are needed for Raman"
+    )
     frames: StrictInt = Field(90, ge=4, le=100_000, description="number of labelled frames")
     sample: Sampling = Field(default_factory=lambda: Sampling(), description="how the frames are sampled")
     field: quantity("electric_field", above=0, maximum=0.02) = Field(  # type: ignore[valid-type]
@@ -54,7 +56,7 @@ class Steps(_Word):
     """Training steps of each network."""
 
     energy: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the energy network")
-    dipole: StrictInt = Field(12000, ge=10, le=10_000_000, description="steps of the dipole network")
+    dipole: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the dipole network")
     polarizability: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the polarizability network")
 
 
@@ -71,7 +73,9 @@ class Dynamics(_Word):
     """Molecular dynamics: thermostatted equilibration, then NVE replicas."""
 
     engine: Literal["ase", "lammps"] = Field(description="dynamics engine")
-    model: str | None = Field(None, description="classical model of the LAMMPS engine, such as spc/fw; absent: the learned model")
+    model: str | None = Field(
+        None, description="classical model of the LAMMPS engine, such as spc/fw; absent: the learned model"
+    )
     temperature: quantity("temperature", above=0, maximum=5000) = Field("300 K", description="temperature")  # type: ignore[valid-type]
     timestep: quantity("time", above=0, maximum=5) = Field("0.5 fs", description="integration time step")  # type: ignore[valid-type]
     equilibration: quantity("time", minimum=0) = Field("1 ps", description="thermostatted run before the production")  # type: ignore[valid-type]
@@ -92,7 +96,9 @@ class Dynamics(_Word):
         if self.length < 20 * self.every:
             raise ValueError(f"@length allowed: at least 20 stored frames ({20 * self.every:g} fs)")
         if (self.engine == "lammps") != (self.model is not None):
-            raise ValueError("@model allowed: a classical model such as spc/fw with engine lammps; no model with engine ase")
+            raise ValueError(
+                "@model allowed: a classical model such as spc/fw with engine lammps; no model with engine ase"
+            )
         if self.model is not None and self.model not in available_models("molecule"):
             raise ValueError(f"@model allowed: {', '.join(available_models('molecule'))}")
         return self
@@ -101,7 +107,9 @@ class Dynamics(_Word):
 class Response(_Word):
     """How dipole and polarizability follow from the trajectory."""
 
-    model: Literal["learned", "point-charges"] = Field("learned", description="learned surfaces, or the charges of the model")
+    model: Literal["learned", "point-charges"] = Field(
+        "learned", description="learned surfaces, or the charges of the model"
+    )
 
 
 By = Literal["species", "layer"]
@@ -154,7 +162,9 @@ class Spec(_Word):
     labels: Labels | None = Field(None, description="reference calculations for the learned model")
     model: Model | None = Field(None, description="learned model")
     dynamics: Dynamics = Field(description="molecular dynamics")
-    response: Response = Field(default_factory=lambda: Response(), description="dipole and polarizability along the trajectory")
+    response: Response = Field(
+        default_factory=lambda: Response(), description="dipole and polarizability along the trajectory"
+    )
     spectra: tuple[Annotated[Requested, BeforeValidator(_requested)], ...] = Field(
         min_length=1,
         description="spectra to compute",
@@ -199,7 +209,9 @@ class Spec(_Word):
                 if target not in self.model.targets:
                     raise ValueError(f"@model.targets allowed: targets that include {target}, which these spectra need")
         if self.system.kind == "interface" and learned:
-            raise ValueError("@dynamics.model allowed: a classical model such as spc/fw; interfaces are not learned in this release")
+            raise ValueError(
+                "@dynamics.model allowed: a classical model such as spc/fw; interfaces are not learned in this release"
+            )
         if self.system.kind == "molecule" and not learned:
             raise ValueError("@dynamics.engine allowed: ase with a learned model for a molecule")
         if self.system.kind == "molecule" and any("layer" in request.by for request in self.spectra):

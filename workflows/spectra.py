@@ -29,7 +29,7 @@ class SpectraWorkChain(WorkChain):
     """From a spec to deposited spectra."""
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input("spec", valid_type=orm.Dict, help="The spec, as the YAML holds it.", validator=_spec_is_valid)
         spec.input_namespace("codes", valid_type=orm.AbstractCode, help="python, and lmp where LAMMPS is the engine.")
@@ -230,9 +230,7 @@ class SpectraWorkChain(WorkChain):
             return self._failed(message)
         spectra = dict(self.ctx.correlation.outputs.spectra)
         collection = self.words.deposit.collection
-        record, node = deposit.run_get_node(
-            orm.Str(collection), **spectra, metadata={"call_link_label": "deposit"}
-        )
+        record, node = deposit.run_get_node(orm.Str(collection), **spectra, metadata={"call_link_label": "deposit"})
         if not node.is_finished_ok:
             return self._failed(node.exit_message or "deposit refused")
         self.ctx.record = record

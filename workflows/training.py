@@ -17,7 +17,7 @@ class TrainingWorkChain(WorkChain):
     """Trains energy, dipole and polarizability from one dataset."""
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input("code", valid_type=orm.AbstractCode, help="Python that runs the trainings.")
         spec.input("dataset", valid_type=DatasetData, help="Labelled frames.")

@@ -57,9 +57,7 @@ class LazyGroup(click.Group):
                     f"{cmd_name}: {name} is not in this installation; install vibraloom again"
                 ) from error
             remedy = "pip install 'vibraloom[all]'"
-            raise MissingError(
-                f"{cmd_name}: the package {name} is not installed; get it with: {remedy}"
-            ) from error
+            raise MissingError(f"{cmd_name}: the package {name} is not installed; get it with: {remedy}") from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -47,7 +47,12 @@ def command(as_json: bool) -> None:
     findings = [_python(), *_packages(), *_programs(), *_project()]
     settings = all_settings()
     if as_json:
-        click.echo(json.dumps({"findings": [asdict(entry) for entry in findings], "settings": [asdict(entry) for entry in settings]}, indent=1))
+        click.echo(
+            json.dumps(
+                {"findings": [asdict(entry) for entry in findings], "settings": [asdict(entry) for entry in settings]},
+                indent=1,
+            )
+        )
     else:
         for entry in findings:
             mark = click.style("ok     ", fg="green") if entry.good else click.style("missing", fg="red")
@@ -59,7 +64,12 @@ def command(as_json: bool) -> None:
 
 
 def _python() -> Finding:
-    return Finding("Python", sys.version_info >= (3, 11), platform.python_version(), "" if sys.version_info >= (3, 11) else "install Python 3.11")
+    return Finding(
+        "Python",
+        sys.version_info >= (3, 11),
+        platform.python_version(),
+        "" if sys.version_info >= (3, 11) else "install Python 3.11",
+    )
 
 
 def _packages() -> list[Finding]:
@@ -105,18 +115,29 @@ def _project() -> list[Finding]:
         load_project_profile()
         from aiida import orm
 
-        codes = sorted(code.full_label for code in orm.QueryBuilder().append(orm.InstalledCode).all(flat=True) if not code.is_hidden)
+        codes = sorted(
+            code.full_label
+            for code in orm.QueryBuilder().append(orm.InstalledCode).all(flat=True)
+            if not code.is_hidden
+        )
         findings.append(Finding("project", True, f"{home}, codes {', '.join(codes)}"))
     except VibraloomError as error:
         return [Finding("project", False, str(error))]
     kind = _file_system(home)
     if any(kind.startswith(name) for name in _NETWORK_FILE_SYSTEMS):
         findings.append(
-            Finding("project storage", False, f"SQLite on {kind} may lose locks", "move the project to a local disk, or use PostgreSQL")
+            Finding(
+                "project storage",
+                False,
+                f"SQLite on {kind} may lose locks",
+                "move the project to a local disk, or use PostgreSQL",
+            )
         )
     host = home / "work" / "host"
     if host.is_file() and host.read_text(encoding="utf-8").strip() != socket.gethostname():
-        findings.append(Finding("broker", False, f"it lives on {host.read_text(encoding='utf-8').strip()}", "run vibraloom there"))
+        findings.append(
+            Finding("broker", False, f"it lives on {host.read_text(encoding='utf-8').strip()}", "run vibraloom there")
+        )
     return findings
 
 

@@ -7,7 +7,6 @@ import shlex
 import click
 
 
-
 @click.command("env")
 def command() -> None:
     """Print the exports that let verdi use the project's profile: eval "$(vibraloom env)"."""

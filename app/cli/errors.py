@@ -31,9 +31,7 @@ def reporting() -> Iterator[None]:
     except KeyboardInterrupt:
         _leave("interrupted; nothing half-written was left behind", INTERRUPTED)
     except MemoryError:
-        _leave(
-            "not enough memory; use fewer frames or atoms, or a larger machine", ComputationError.exit_code
-        )
+        _leave("not enough memory; use fewer frames or atoms, or a larger machine", ComputationError.exit_code)
     except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
         raise
     except OSError as error:

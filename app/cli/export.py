@@ -11,8 +11,19 @@ SUFFIXES = {"jcamp": ".jdx", "csv": ".csv", "json": ".json", "archive": ".aiida"
 
 @click.command("export")
 @click.argument("identifier", metavar="ID")
-@click.option("--format", "form", type=click.Choice(list(SUFFIXES)), required=True, help="archive: an .aiida file with all provenance.")
-@click.option("-o", "output", type=click.Path(path_type=Path), help="File; for a run and a table format, a folder. Default: made from the ID.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(SUFFIXES)),
+    required=True,
+    help="archive: an .aiida file with all provenance.",
+)
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path),
+    help="File; for a run and a table format, a folder. Default: made from the ID.",
+)
 @click.option("--profile", help="Use this existing AiiDA profile instead of the project's own.")
 def command(identifier: str, form: str, output: Path | None, profile: str | None) -> None:
     """Export a spectrum or a run."""

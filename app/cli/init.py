@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 
-
 @click.command("init")
 def command() -> None:
     """Make an AiiDA profile in ./.vibraloom (no server, no root), the local computer and its codes; safe to repeat."""

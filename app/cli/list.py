@@ -33,7 +33,18 @@ def command(collection: str | None, quantity: str | None, name: str | None, prof
     from vibraloom.app.presentation import SHORT, console
 
     table = Table()
-    for heading in ("ID", "name", "system", "quantity", "unit", "range cm⁻¹", "T K", "verdict", "fidelity", "collection"):
+    for heading in (
+        "ID",
+        "name",
+        "system",
+        "quantity",
+        "unit",
+        "range cm⁻¹",
+        "T K",
+        "verdict",
+        "fidelity",
+        "collection",
+    ):
         table.add_column(heading, no_wrap=heading in ("ID", "range cm⁻¹"))
     for entry in found:
         attributes, context = entry.attributes, entry.attributes["context"]

@@ -13,7 +13,9 @@ import click
 @click.option("--range", "limits", nargs=2, type=float, metavar="LOW HIGH", help="Wavenumber range in cm⁻¹.")
 @click.option("--provenance", is_flag=True, help="Draw what it was made from instead.")
 @click.option("--profile", help="Use this existing AiiDA profile instead of the project's own.")
-def command(identifier: str, output: Path | None, limits: tuple[float, float] | None, provenance: bool, profile: str | None) -> None:
+def command(
+    identifier: str, output: Path | None, limits: tuple[float, float] | None, provenance: bool, profile: str | None
+) -> None:
     """Draw a spectrum with its error band and parts, or a finished run as one overview."""
     from vibraloom.errors import InputError
     from vibraloom.workflows.profile import load_project_profile
@@ -34,7 +36,9 @@ def command(identifier: str, output: Path | None, limits: tuple[float, float] | 
         report.write_provenance_picture(node, path)
     elif isinstance(node, SpectrumData):
         context = node.base.attributes.get("context")
-        draw_spectrum(node.to_spectrum(), path, title=f"{context['name']}: {context['system']['formula']}", limits=limits or None)
+        draw_spectrum(
+            node.to_spectrum(), path, title=f"{context['name']}: {context['system']['formula']}", limits=limits or None
+        )
     elif "bands" in getattr(node, "outputs", ()):
         draw_overview(report.panels(node, node.outputs.bands.get_dict()), path, title=report.title_of(node))
     else:

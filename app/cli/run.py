@@ -15,7 +15,6 @@ import click
 from vibraloom.app.cli.errors import INTERRUPTED
 
 
-
 @click.command("run")
 @click.argument("spec_path", metavar="SPEC.yaml", type=click.Path(path_type=Path))
 @click.option(
@@ -24,7 +23,12 @@ from vibraloom.app.cli.errors import INTERRUPTED
     help="Run the workflow again even if this spec is finished; finished jobs come from the cache.",
 )
 @click.option("--check", is_flag=True, help="Check the spec and what it needs; run nothing.")
-@click.option("-o", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures, CSV, JCAMP-DX and provenance graph.")
+@click.option(
+    "-o",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for pictures, CSV, JCAMP-DX and provenance graph.",
+)
 @click.option("--profile", help="Use this existing AiiDA profile instead of the project's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(spec_path: Path, again: bool, check: bool, folder: Path | None, profile: str | None, as_json: bool) -> None:
@@ -109,7 +113,9 @@ def _conclude(node: Any, folder: Path | None, as_json: bool) -> None:
     from vibraloom.errors import ComputationError
 
     if node.is_killed:
-        click.echo(f"interrupted: run {node.uuid[:8]} stopped; the same command goes on from what is finished", err=True)
+        click.echo(
+            f"interrupted: run {node.uuid[:8]} stopped; the same command goes on from what is finished", err=True
+        )
         sys.exit(INTERRUPTED)
     if not node.is_finished_ok:
         message = node.exit_message or f"ended as {node.process_state.value}"
@@ -121,4 +127,7 @@ def _conclude(node: Any, folder: Path | None, as_json: bool) -> None:
         from vibraloom.app.report import write_report
 
         written = write_report(node, folder)
-        click.echo(f"{folder}: {len(written)} files: overview.png, provenance.png, and .png .csv .jdx of each spectrum", err=True)
+        click.echo(
+            f"{folder}: {len(written)} files: overview.png, provenance.png, and .png .csv .jdx of each spectrum",
+            err=True,
+        )

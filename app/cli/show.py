@@ -53,7 +53,8 @@ def _record(node: Any) -> dict[str, Any]:
         "attributes": attributes,
         "provenance": {
             "nodes": {
-                uuid: {"what": description(each), "type": each.node_type, "inputs": _inputs(each)} for uuid, each in graph.nodes.items()
+                uuid: {"what": description(each), "type": each.node_type, "inputs": _inputs(each)}
+                for uuid, each in graph.nodes.items()
             },
             "edges": graph.edges,
         },
@@ -74,7 +75,11 @@ def _show_spectrum(screen: Any, node: Any) -> None:
     attributes = node.base.attributes.all
     context = attributes["context"]
     run = run_of(node)
-    screen.print(f"{context['name']}: {attributes['quantity'].replace('_', ' ')} [{attributes['unit']}]  {node.uuid}", style="bold", markup=False)
+    screen.print(
+        f"{context['name']}: {attributes['quantity'].replace('_', ' ')} [{attributes['unit']}]  {node.uuid}",
+        style="bold",
+        markup=False,
+    )
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -152,7 +157,9 @@ def _tree(node: Any) -> Any:
 
     tree = Tree(text_of("", node))
     if isinstance(node, orm.ProcessNode):
-        for result in [each for each in provenance(node).nodes.values() if each.creator is not None and each.creator.caller == node]:
+        for result in [
+            each for each in provenance(node).nodes.values() if each.creator is not None and each.creator.caller == node
+        ]:
             grow(tree.add(text_of("", result)), result)
     else:
         grow(tree, node)

@@ -43,13 +43,9 @@ def _common(function: Decorated) -> Decorated:
             help="Output; its suffix picks the format (.csv .jdx .json .npz .png). Repeat for several.",
         ),
         click.option("--correlation-time", type=float, help="Depth of the correlation function, in ps."),
-        click.option(
-            "--window", default="hann", show_default=True, help="Window on the correlation function."
-        ),
+        click.option("--window", default="hann", show_default=True, help="Window on the correlation function."),
         click.option("--blocks", type=int, help="Blocks behind the error bars; 0: no error bars."),
-        click.option(
-            "--range", "limits", type=(float, float), help="Keep LOW to HIGH, in cm^-1.", metavar="LOW HIGH"
-        ),
+        click.option("--range", "limits", type=(float, float), help="Keep LOW to HIGH, in cm^-1.", metavar="LOW HIGH"),
         click.option("--title", help="Title in .jdx and .png."),
     )
     for option in reversed(options):
@@ -89,9 +85,7 @@ def command() -> None:
 @click.option("--unit", help="Unit of the file: e*angstrom (default), debye, e*bohr.")
 @_timestep
 @_temperature
-@click.option(
-    "--volume", type=float, help="Cell volume in angstrom^3; without it the result is km/mol per cm^-1."
-)
+@click.option("--volume", type=float, help="Cell volume in angstrom^3; without it the result is km/mol per cm^-1.")
 @_correction
 @_common
 def ir(
@@ -193,9 +187,7 @@ def raman(
 @click.option("--elements", help="Symbols of LAMMPS types 1, 2, …, e.g. O,H, where the dump does not say.")
 @_timestep
 @click.option("--temperature", type=float, help="Temperature in K; by default that of the velocities.")
-@click.option(
-    "--group-by", type=click.Choice(["species"]), help="Split the spectrum; the parts sum to the total."
-)
+@click.option("--group-by", type=click.Choice(["species"]), help="Split the spectrum; the parts sum to the total.")
 @_common
 def vdos(
     path: Path,
@@ -254,19 +246,13 @@ def _replicas(
     interval = read[0][1]
     for path, (values, own) in zip(paths, read, strict=True):
         if abs(own - interval) > 1e-6 * interval:
-            raise InputError(
-                f"{path}: frames are {own:g} fs apart, in {paths[0]} {interval:g} fs; replicas need one"
-            )
+            raise InputError(f"{path}: frames are {own:g} fs apart, in {paths[0]} {interval:g} fs; replicas need one")
         tensor = values.shape[1:] == (3, 3) and 9 in columns
         if not tensor and (values.ndim != 2 or values.shape[1] not in columns):
             allowed = " or ".join(map(str, columns))
-            raise InputError(
-                f"{path}: shape {values.shape}; one row per frame with {allowed} columns is needed"
-            )
+            raise InputError(f"{path}: shape {values.shape}; one row per frame with {allowed} columns is needed")
         if values.shape[1:] != read[0][0].shape[1:]:
-            raise InputError(
-                f"{path}: rows of shape {values.shape[1:]}, in {paths[0]} {read[0][0].shape[1:]}"
-            )
+            raise InputError(f"{path}: rows of shape {values.shape[1:]}, in {paths[0]} {read[0][0].shape[1:]}")
     return [values for values, _ in read], interval
 
 
@@ -305,16 +291,11 @@ def _finish(
     def stamped(spectrum: Spectrum) -> Spectrum:
         conventions = spectrum.conventions
         extra = {**conventions.extra, "sources": sources}
-        kept = replace(
-            spectrum, conventions=replace(conventions, extra=extra, notes=conventions.notes + notes)
-        )
+        kept = replace(spectrum, conventions=replace(conventions, extra=extra, notes=conventions.notes + notes))
         return kept if estimate["limits"] is None else kept.between(*estimate["limits"])
 
     spectra: Spectrum | dict[str, Spectrum]
-    if isinstance(result, Spectrum):
-        spectra = stamped(result)
-    else:
-        spectra = {name: stamped(one) for name, one in result.items()}
+    spectra = stamped(result) if isinstance(result, Spectrum) else {name: stamped(one) for name, one in result.items()}
     write_outputs(estimate["outputs"], spectra, title=estimate["title"] or title, limits=estimate["limits"])
     first = spectra if isinstance(spectra, Spectrum) else next(iter(spectra.values()))
     several = [] if isinstance(spectra, Spectrum) else list(spectra)

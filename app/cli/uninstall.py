@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 
-
 @click.command("uninstall")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(yes: bool) -> None:

@@ -46,9 +46,7 @@ def layered_layout(graph: nx.DiGraph, heights: Mapping[Hashable, float], *, gap:
     order = _ordered(chained, column)
     sizes = {node: heights.get(node, way) for node in chained}
     height = _levelled(chained, order, sizes, gap)
-    positions = {
-        edge: [(column[point], height[point]) for point in points] for edge, points in routes.items()
-    }
+    positions = {edge: [(column[point], height[point]) for point in points] for edge, points in routes.items()}
     return Layout({node: column[node] for node in graph}, {node: height[node] for node in graph}, positions)
 
 
@@ -96,9 +94,7 @@ def _without_cycles(graph: nx.DiGraph) -> nx.DiGraph:
 
 def _columns(graph: nx.DiGraph) -> dict[Hashable, int]:
     """Longest path from a source; a node without predecessors stands just before its first use."""
-    column = {
-        node: number for number, layer in enumerate(nx.topological_generations(graph)) for node in layer
-    }
+    column = {node: number for number, layer in enumerate(nx.topological_generations(graph)) for node in layer}
     for node in graph:
         if graph.in_degree(node) == 0 and graph.out_degree(node) > 0:
             column[node] = min(column[other] for other in graph.successors(node)) - 1

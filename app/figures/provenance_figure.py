@@ -62,9 +62,7 @@ def provenance_figure(graph: nx.DiGraph, *, title: str | None = None) -> Figure:
     try:
         from vibraloom.app.figures.layered import folded_bands, layered_layout
     except ModuleNotFoundError as error:
-        raise MissingError(
-            "networkx is needed for this picture; get it with: pip install 'vibraloom[plot]'"
-        ) from error
+        raise MissingError("networkx is needed for this picture; get it with: pip install 'vibraloom[plot]'") from error
     probe = style.new_figure(4, 4)
     widths = {node: _text_width(probe, label) + 2 * _PAD for node, label in labels.items()}
     heights = {node: _LINE * (label.count("\n") + 1) + 2 * _PAD for node, label in labels.items()}
@@ -94,8 +92,7 @@ def provenance_figure(graph: nx.DiGraph, *, title: str | None = None) -> Figure:
     axes.set_xlim(-place.margin, width - place.margin)
     axes.set_ylim(-place.depth - foot, head)
     boxes = {
-        node: (*place.middle(layout.column[node], y), widths[node], heights[node])
-        for node, y in layout.height.items()
+        node: (*place.middle(layout.column[node], y), widths[node], heights[node]) for node, y in layout.height.items()
     }
     for (first, last), chain in chains.items():
         stops = []
@@ -188,9 +185,7 @@ def _labels(graph: nx.DiGraph) -> dict[Hashable, str]:
     labels = {}
     for node, attributes in graph.nodes(data=True):
         if _kind(graph, node) not in KINDS:
-            raise InputError(
-                f"provenance: node {node} has kind {_kind(graph, node)!r}; allowed: {', '.join(KINDS)}"
-            )
+            raise InputError(f"provenance: node {node} has kind {_kind(graph, node)!r}; allowed: {', '.join(KINDS)}")
         lines = [line.strip() for line in str(attributes.get("label", node)).split("\n")][:3]
         labels[node] = "\n".join(line if len(line) <= 24 else line[:23] + "…" for line in lines)
     return labels
@@ -222,9 +217,7 @@ def _draw_box(axes: Any, box: tuple[float, float, float, float], label: str, kin
     axes.text(x, y, label, zorder=4, parse_math=False, **options)
 
 
-def _draw_arrow(
-    axes: Any, stops: list[tuple[int, float, float, float]], place: _Places, *, dashed: bool
-) -> None:
+def _draw_arrow(axes: Any, stops: list[tuple[int, float, float, float]], place: _Places, *, dashed: bool) -> None:
     """A smooth line through ``stops`` (column, left, right, height), on to the next row at its end."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path as Curve

@@ -121,16 +121,12 @@ def overview_figure(panels: Sequence[Panel], *, title: str | None = None) -> Fig
         _draw_sticks(axes, panel)
         axes.set_xlabel(style.WAVENUMBER_LABEL, fontsize=11)
         axes.set_xlim(*(panel.limits or _span(named)))
-        axes.set_title(
-            _short(panel.title, 28), loc="left", fontsize=12, color=style.INK, parse_math=False, pad=12
-        )
+        axes.set_title(_short(panel.title, 28), loc="left", fontsize=12, color=style.INK, parse_math=False, pad=12)
         _draw_verdict(axes, named)
         if len(named) > 1 or panel.sticks or panel.bands:
             axes.legend(fontsize=8, frameon=False, loc="best")
     if title:
-        figure.suptitle(
-            _short(title, 40 * columns), fontsize=13, color=style.INK, x=0.01, ha="left", parse_math=False
-        )
+        figure.suptitle(_short(title, 40 * columns), fontsize=13, color=style.INK, x=0.01, ha="left", parse_math=False)
     first = next(iter(_named(panels[0].spectra, None).values()))
     _draw_footer(figure, _footer(first), width=62 * columns)
     return figure
@@ -228,9 +224,7 @@ def _draw_sticks(axes: Any, panel: Panel) -> None:
         tallest = max(y for _, y in sticks) or 1.0
         heads = [0.9 * top * y / tallest for _, y in sticks]
         colour = style.COLOURS[2]
-        axes.vlines(
-            [x for x, _ in sticks], 0.0, heads, color=colour, linewidth=1.6, label="harmonic (scaled)"
-        )
+        axes.vlines([x for x, _ in sticks], 0.0, heads, color=colour, linewidth=1.6, label="harmonic (scaled)")
     bands = [x for x in panel.bands if low <= x <= high]
     if bands:
         axes.vlines(bands, bottom, top, color=style.FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)

@@ -64,9 +64,7 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise MissingError(
-            "matplotlib is needed for pictures; get it with: pip install 'vibraloom[plot]'"
-        ) from error
+        raise MissingError("matplotlib is needed for pictures; get it with: pip install 'vibraloom[plot]'") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -75,9 +73,7 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | Path) -> None:
     """Write ``figure`` as PNG, whole or not at all."""
     with replacing(path) as temporary:
-        figure.savefig(
-            temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": "vibraloom"}
-        )
+        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": "vibraloom"})
 
 
 def tidy(axes: Any) -> None:

@@ -23,7 +23,7 @@ class SamplingCalculation(ScriptCalculation):
     RETRIEVE = ("frames.extxyz",)
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("structure", valid_type=orm.StructureData, help="Molecule to start from.")
         spec.output("frames", valid_type=orm.SinglefileData, help="Sampled geometries, extxyz, Å.")
@@ -48,10 +48,15 @@ class AseDynamicsCalculation(ScriptCalculation):
     RETRIEVE = (("trajectory-*.h5", ".", 0), "exploded.extxyz")
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("structure", valid_type=orm.StructureData, help="Structure to start from.")
-        spec.input("model", valid_type=ModelData, required=False, help="Energy surface; without it the engine is in the parameters.")
+        spec.input(
+            "model",
+            valid_type=ModelData,
+            required=False,
+            help="Energy surface; without it the engine is in the parameters.",
+        )
         spec.output_namespace("trajectories", valid_type=TrajectoryFile, help="One H5MD trajectory per replica.")
 
     def files(self) -> dict[str, bytes]:
@@ -84,11 +89,17 @@ class HarmonicCalculation(ScriptCalculation):
     RETRIEVE = ("harmonic.json", "harmonic.npz")
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("structure", valid_type=orm.StructureData, help="Structure to start from.")
-        spec.input_namespace("models", valid_type=ModelData, required=False, help="Surfaces by target: energy, dipole, polarizability.")
-        spec.output("modes", valid_type=orm.Dict, help="Wavenumbers (cm⁻¹), intensities (km/mol), activities (Å⁴/amu), geometry (Å).")
+        spec.input_namespace(
+            "models", valid_type=ModelData, required=False, help="Surfaces by target: energy, dipole, polarizability."
+        )
+        spec.output(
+            "modes",
+            valid_type=orm.Dict,
+            help="Wavenumbers (cm⁻¹), intensities (km/mol), activities (Å⁴/amu), geometry (Å).",
+        )
         spec.output("arrays", valid_type=orm.SinglefileData, help="Hessian and derivatives (npz).")
 
     def files(self) -> dict[str, bytes]:

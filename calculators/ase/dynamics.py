@@ -150,9 +150,7 @@ def _start_worker(reports: Any) -> None:
 
 def _advance_in_worker(plan: Plan, group: list[int]) -> None:
     atoms = read_structure("structure.extxyz")
-    advance_replicas(
-        plan, group, atoms, make_forces(plan.engine, atoms), lambda done: _report.put((group[0], done))
-    )
+    advance_replicas(plan, group, atoms, make_forces(plan.engine, atoms), lambda done: _report.put((group[0], done)))
 
 
 def _advance_all(plan: Plan, groups: list[list[int]], processes: int, progress: Progress) -> None:
@@ -216,8 +214,7 @@ def main(job: dict[str, Any], progress: Progress) -> None:
         joined = join_segments([read_trajectory(path) for path in paths])
         if joined.step[-1] >= plan.steps:
             raise InputError(
-                f"job.json: length is shorter than the {int(joined.step[-1])} steps that are done; "
-                "give at least those"
+                f"job.json: length is shorter than the {int(joined.step[-1])} steps that are done; give at least those"
             )
         drift = energy_drift(joined)
         joined.attributes |= {"energy_drift": drift, "energy_drift_unit": "eV/atom/ps"}

@@ -132,9 +132,7 @@ def _one_by_one(calculator: Calculator, atoms: Atoms) -> ForceFunction:
     return evaluate
 
 
-def open_deepmd(
-    model: str | Path, numbers: Array | list[int], kind: str = "DeepPot"
-) -> tuple[Any, NDArray[np.int64]]:
+def open_deepmd(model: str | Path, numbers: Array | list[int], kind: str = "DeepPot") -> tuple[Any, NDArray[np.int64]]:
     """An evaluator of deepmd-kit (DeepPot, DeepDipole or DeepPolar) and the model's type index per atom.
 
     Raises:
@@ -163,9 +161,7 @@ def open_deepmd(
     symbols = [chemical_symbols[int(number)] for number in numbers]
     unknown = sorted(set(symbols) - set(type_map))
     if unknown:
-        raise InputError(
-            f"{model}: knows {', '.join(type_map)}, not {', '.join(unknown)}; train it with that element"
-        )
+        raise InputError(f"{model}: knows {', '.join(type_map)}, not {', '.join(unknown)}; train it with that element")
     return evaluator, np.array([type_map.index(symbol) for symbol in symbols])
 
 
@@ -173,9 +169,7 @@ def _cells(atoms: Atoms, frames: int) -> Array | None:
     if not atoms.pbc.any():
         return None
     if not atoms.pbc.all():
-        raise InputError(
-            "structure: periodic along some axes only; deepmd wants all three (a slab keeps its vacuum)"
-        )
+        raise InputError("structure: periodic along some axes only; deepmd wants all three (a slab keeps its vacuum)")
     return np.tile(atoms.cell.array.reshape(1, 9), (frames, 1))
 
 
@@ -202,9 +196,7 @@ class DeepmdCalculator(Calculator):
         _key(engine, "model")
         self._function: tuple[list[int], ForceFunction] | None = None
 
-    def calculate(
-        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
-    ) -> None:
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         """Evaluate the model."""
         super().calculate(atoms, properties, system_changes)
         numbers = atoms.numbers.tolist()
@@ -240,9 +232,7 @@ class PyscfCalculator(Calculator):
         self._engine = engine
         self._structure: Any = None
 
-    def calculate(
-        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
-    ) -> None:
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         """Solve the molecule."""
         super().calculate(atoms, properties, system_changes)
         if atoms.pbc.any():
@@ -273,16 +263,13 @@ class Springs:
                 self.spring = np.broadcast_to(spring[:, None] if spring.ndim == 1 else spring, (atoms, 3))
             bonds = engine.get("bonds", [])
             self.bonds: list[tuple[int, int, float, float]] = [
-                (int(b["atoms"][0]), int(b["atoms"][1]), float(b["length"]), float(b["spring"]))
-                for b in bonds
+                (int(b["atoms"][0]), int(b["atoms"][1]), float(b["length"]), float(b["spring"])) for b in bonds
             ]
             self.charges = np.broadcast_to(np.asarray(engine.get("charges", 0.0), dtype=float), (atoms,))
             if any(not 0 <= index < atoms for bond in self.bonds for index in bond[:2]):
                 raise ValueError("a bond names an atom that is not there")
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise InputError(
-                f"job.json: engine harmonic: {error}; give one entry per atom ({atoms} atoms)"
-            ) from error
+            raise InputError(f"job.json: engine harmonic: {error}; give one entry per atom ({atoms} atoms)") from error
 
     def __call__(self, positions: Array) -> Forces:
         """Energy, forces and dipole of R replicas, positions (Å) with shape (R, A, 3)."""
@@ -312,9 +299,7 @@ class HarmonicCalculator(Calculator):
         super().__init__()
         self._engine = engine
 
-    def calculate(
-        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
-    ) -> None:
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         """Evaluate the springs."""
         super().calculate(atoms, properties, system_changes)
         result = Springs(self._engine, len(atoms))(atoms.positions[None])

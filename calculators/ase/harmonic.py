@@ -136,15 +136,10 @@ def derivatives(
     hessian = np.array([-(plus.forces - minus.forces).ravel() / width for plus, minus in pairs])
     dipole = polarizability = None
     if all(a.dipole is not None for a in answers):
-        dipole = np.array(
-            [(np.asarray(plus.dipole) - np.asarray(minus.dipole)) / width for plus, minus in pairs]
-        )
+        dipole = np.array([(np.asarray(plus.dipole) - np.asarray(minus.dipole)) / width for plus, minus in pairs])
     if all(a.polarizability is not None for a in answers):
         polarizability = np.array(
-            [
-                (np.asarray(plus.polarizability) - np.asarray(minus.polarizability)) / width
-                for plus, minus in pairs
-            ]
+            [(np.asarray(plus.polarizability) - np.asarray(minus.polarizability)) / width for plus, minus in pairs]
         )
     return 0.5 * (hessian + hessian.T), dipole, polarizability
 
@@ -203,9 +198,7 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     masses = relaxed.get_masses()
     periodic = bool(relaxed.pbc.any())
     free = engine["kind"] != "harmonic" or "sites" not in engine
-    modes = normal_modes(
-        hessian, masses, positions if free and not periodic else None, periodic=free and periodic
-    )
+    modes = normal_modes(hessian, masses, positions if free and not periodic else None, periodic=free and periodic)
     arrays: dict[str, Array] = {
         "numbers": relaxed.numbers,
         "masses": masses,

@@ -166,9 +166,7 @@ class _Recorded:
             velocities=np.array([frame[index] for frame in self.velocities]),
             cell=atoms.cell.array if pbc.any() else None,
             pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-            observables={
-                name: np.array([v[index] for v in values]) for name, values in self.observables.items()
-            },
+            observables={name: np.array([v[index] for v in values]) for name, values in self.observables.items()},
             attributes={
                 "replica": replica,
                 "seed": plan.seed,
@@ -238,9 +236,7 @@ class _Watch:
         """Refuse positions or forces that are not finite."""
         if np.isfinite(state.positions.sum() + state.current.forces.sum()):
             return
-        finite = np.isfinite(state.positions).all(axis=(1, 2)) & np.isfinite(state.current.forces).all(
-            axis=(1, 2)
-        )
+        finite = np.isfinite(state.positions).all(axis=(1, 2)) & np.isfinite(state.current.forces).all(axis=(1, 2))
         self._stop(int(np.argmin(finite)), step, "a position or force is not a number", self._good)
 
     def frame(self, state: State, step: int) -> tuple[Array, Array]:

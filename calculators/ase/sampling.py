@@ -61,9 +61,7 @@ def main(job: dict[str, Any], progress: Progress) -> None:
             state, masses, timestep, forces, temperature=temperature, friction=friction, generators=generators
         )
         if not np.isfinite(state.positions).all():
-            raise ComputationError(
-                f"sampling: positions are not finite at step {step}; lower timestep or temperature"
-            )
+            raise ComputationError(f"sampling: positions are not finite at step {step}; lower timestep or temperature")
         if step > equilibration and (step - equilibration) % stride == 0:
             frame = atoms.copy()
             frame.calc = None

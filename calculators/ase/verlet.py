@@ -50,9 +50,7 @@ def kinetic_energy(velocities: Array, masses: Array) -> Array:
 def thermal_velocities(masses: Array, temperature: float, generators: Sequence[np.random.Generator]) -> Array:
     """Maxwell–Boltzmann velocities (Å/fs), shape (R, A, 3), at ``temperature`` (K) for masses (amu) (A,)."""
     width = np.sqrt(BOLTZMANN_EV_PER_K * temperature / (masses * AMU_ANGSTROM2_PER_FS2_IN_EV))
-    return (
-        np.array([generator.standard_normal((len(masses), 3)) for generator in generators]) * width[:, None]
-    )
+    return np.array([generator.standard_normal((len(masses), 3)) for generator in generators]) * width[:, None]
 
 
 def remove_drift(velocities: Array, masses: Array) -> Array:

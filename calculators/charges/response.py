@@ -92,9 +92,7 @@ def read_response(path: str | Path) -> ResponseSeries:
                 timestep=float(stored["timestep"]),
                 dipole=stored["dipole"],
                 current=stored["current"],
-                parts={
-                    name.removeprefix(PART): stored[name] for name in stored.files if name.startswith(PART)
-                },
+                parts={name.removeprefix(PART): stored[name] for name in stored.files if name.startswith(PART)},
             )
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
@@ -131,9 +129,7 @@ def charge_response(
     atoms = len(header.numbers)
     for key, shape in (("charges", q.shape), ("molecules", owners.shape)):
         if shape != (atoms,):
-            raise InputError(
-                f"{key}: shape {shape}, but {trajectory} has {atoms} atoms; give one value per atom"
-            )
+            raise InputError(f"{key}: shape {shape}, but {trajectory} has {atoms} atoms; give one value per atom")
     if not np.isfinite(q).all():
         raise InputError(f"charges: atom {int(np.argmin(np.isfinite(q)))} has a charge that is not a number")
     _check_neutral(q, owners, layers is not None)

@@ -24,11 +24,15 @@ class CorrelationCalculation(ScriptCalculation):
     RETRIEVE = (("spectrum-*.json", ".", 0),)
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input_namespace("trajectories", valid_type=TrajectoryFile, help="H5MD trajectories, one per replica.")
-        spec.input_namespace("responses", valid_type=orm.SinglefileData, help="Dipole, polarizability or currents, one per replica.")
-        spec.input("modes", valid_type=orm.Dict, required=False, help="Harmonic modes whose geometry defines the Eckart frame.")
+        spec.input_namespace(
+            "responses", valid_type=orm.SinglefileData, help="Dipole, polarizability or currents, one per replica."
+        )
+        spec.input(
+            "modes", valid_type=orm.Dict, required=False, help="Harmonic modes whose geometry defines the Eckart frame."
+        )
         spec.output_namespace("spectra", valid_type=SpectrumData, help="One node per spectrum.")
 
     def entries(self) -> dict[str, Any]:

@@ -67,11 +67,12 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
     """Spectra of a free molecule, in the laboratory frame and (``…_eckart``) in the Eckart frame."""
     interval = replicas[0].trajectory.frame_interval
     # frames of one NVE replica share its energy: only replicas are independent
-    options: dict[str, Any] = {"temperature": job["temperature"], "blocks": len(replicas) if len(replicas) > 1 else None}
+    options: dict[str, Any] = {
+        "temperature": job["temperature"],
+        "blocks": len(replicas) if len(replicas) > 1 else None,
+    }
     reference = np.asarray(required(job, "reference_positions"), dtype=np.float64)
-    rotations = [
-        eckart_rotation(entry.trajectory.positions, entry.trajectory.masses, reference) for entry in replicas
-    ]
+    rotations = [eckart_rotation(entry.trajectory.positions, entry.trajectory.masses, reference) for entry in replicas]
     groups = species_groups(replicas[0].trajectory.numbers)
     found: dict[str, Spectrum] = {}
     for request in job["requests"]:
@@ -93,7 +94,9 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
             masses = replicas[0].trajectory.masses
             chosen = groups if "species" in request["by"] else None
             found["vdos"] = vdos(velocities, masses, interval, groups=chosen, **options)
-            turned = [internal_velocities(entry, turn, interval) for entry, turn in zip(replicas, rotations, strict=True)]
+            turned = [
+                internal_velocities(entry, turn, interval) for entry, turn in zip(replicas, rotations, strict=True)
+            ]
             whole = vdos(turned, masses, interval, groups=chosen, **options)
             found["vdos_eckart"] = in_eckart_frame(undifferenced(whole, interval))
     return found
@@ -160,7 +163,9 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
         if request["quantity"] == "ir":
             currents = [entry.response["current"] for entry in replicas]
             resolved = by or ["layer", "species"]
-            labels = [name for name in replicas[0].response if name.startswith(tuple(f"part:{kind}/" for kind in resolved))]
+            labels = [
+                name for name in replicas[0].response if name.startswith(tuple(f"part:{kind}/" for kind in resolved))
+            ]
             parts = {
                 label.removeprefix("part:"): [entry.response[label] for entry in replicas]
                 for label in labels
@@ -188,7 +193,9 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
     return found
 
 
-def layer_memberships(job: dict[str, Any], replicas: list[Replica], liquid: NDArray[np.int64]) -> dict[str, list[NDArray[Any]]]:
+def layer_memberships(
+    job: dict[str, Any], replicas: list[Replica], liquid: NDArray[np.int64]
+) -> dict[str, list[NDArray[Any]]]:
     """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: ``layer/contact`` → (F, A) per replica."""
     layers = required(job, "layers")
     member = np.asarray(job["molecules"])[liquid]

@@ -24,7 +24,7 @@ class TrainingCalculation(ScriptCalculation):
     RETRIEVE = ("model.pb", "validation.json", "validation.npz", "lcurve.out", "input.json")
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("dataset", valid_type=DatasetData, help="Labelled frames.")
         spec.output("model", valid_type=ModelData, help="Frozen surface.")
@@ -58,11 +58,13 @@ class ResponseCalculation(ScriptCalculation):
     RETRIEVE = (("response-*.npz", ".", 0),)
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input_namespace("trajectories", valid_type=TrajectoryFile, help="H5MD trajectories, one per replica.")
         spec.input_namespace("models", valid_type=ModelData, help="Surfaces by target: dipole, polarizability.")
-        spec.output_namespace("responses", valid_type=orm.SinglefileData, help="npz per replica: step, dipole (e·Å), polarizability (Å³).")
+        spec.output_namespace(
+            "responses", valid_type=orm.SinglefileData, help="npz per replica: step, dipole (e·Å), polarizability (Å³)."
+        )
 
     def entries(self) -> dict[str, Any]:
         return {target: f"model-{target}.pb" for target in self.inputs.models}

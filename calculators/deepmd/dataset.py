@@ -45,31 +45,23 @@ def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
     }
     for name, values in labels.items():
         if values.shape != shapes[name]:
-            raise InputError(
-                f"{path}: {name} has shape {values.shape}, expected {shapes[name]}; label frames again"
-            )
+            raise InputError(f"{path}: {name} has shape {values.shape}, expected {shapes[name]}; label frames again")
         if not np.isfinite(values).all():
             bad = int(np.argwhere(~np.isfinite(values))[0][0])
             raise InputError(f"{path}: {name} of frame {bad} is not a number; drop that frame")
     return labels
 
 
-def split_frames(
-    frames: int, seed: int, validation_fraction: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_frames(frames: int, seed: int, validation_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frame indices for training and validation, disjoint, drawn with ``seed``, at least one in each.
 
     Raises:
         InputError: fewer than two frames, or a fraction outside 0 to 1.
     """
     if not 0 < validation_fraction < 1:
-        raise InputError(
-            f"validation_fraction is {validation_fraction!r}; allowed: between 0 and 1, such as 0.1"
-        )
+        raise InputError(f"validation_fraction is {validation_fraction!r}; allowed: between 0 and 1, such as 0.1")
     if frames < 2:
-        raise InputError(
-            f"labels: {frames} frame(s); at least 2 are needed, one to train and one to validate"
-        )
+        raise InputError(f"labels: {frames} frame(s); at least 2 are needed, one to train and one to validate")
     validation = min(max(round(frames * validation_fraction), 1), frames - 1)
     order = np.random.default_rng(seed).permutation(frames)
     return np.sort(order[validation:]), np.sort(order[:validation])

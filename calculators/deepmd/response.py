@@ -63,9 +63,7 @@ class TensorModel:
         tensor = np.asarray(values, dtype=np.float64).reshape(frames, -1)
         if not np.isfinite(tensor).all():
             bad = int(np.argmin(np.isfinite(tensor).all(axis=1)))
-            raise ComputationError(
-                f"{self._path}: {self._target} of frame {bad} is not a number; train it again"
-            )
+            raise ComputationError(f"{self._path}: {self._target} of frame {bad} is not a number; train it again")
         if self._target == "dipole":
             return tensor
         square = tensor.reshape(frames, 3, 3)
@@ -101,9 +99,7 @@ def respond(
         key = (target, numbers)
         if key not in opened:
             opened[key] = TensorModel(model, target, list(numbers))
-        parts = [
-            opened[key](positions[start : start + batch], cell) for start in range(0, len(positions), batch)
-        ]
+        parts = [opened[key](positions[start : start + batch], cell) for start in range(0, len(positions), batch)]
         arrays[target] = np.concatenate(parts)
     return arrays
 

@@ -27,7 +27,7 @@ class LammpsCalculation(ScriptCalculation):
     PARSER = "vibraloom.lammps"
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("converter", valid_type=orm.AbstractCode, help="Python that converts the dump.")
         spec.input("structure", valid_type=orm.StructureData, help="Structure to start from, Å.")

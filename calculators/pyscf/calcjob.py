@@ -20,7 +20,7 @@ class LabelCalculation(ScriptCalculation):
     RETRIEVE = ("labels.npz", "labels.json", "failures.json")
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("frames", valid_type=orm.SinglefileData, help="Geometries, extxyz, Å.")
         spec.output("dataset", valid_type=DatasetData, help="Labelled frames.")

@@ -72,8 +72,7 @@ def check_level(level: LevelOfTheory, numbers: Sequence[int]) -> None:
         dft.libxc.parse_xc(level.functional)
     except Exception as error:
         raise InputError(
-            f"functional {level.functional!r} is unknown to pyscf; "
-            "allowed: a libxc name such as PBE, BLYP or B3LYP"
+            f"functional {level.functional!r} is unknown to pyscf; allowed: a libxc name such as PBE, BLYP or B3LYP"
         ) from error
     for number in sorted({int(n) for n in numbers}):
         try:
@@ -135,9 +134,7 @@ class ElectronicStructure:
         self.numbers = [int(number) for number in numbers]
         self._guess: _Guess | None = None
 
-    def evaluate(
-        self, positions: NDArray[np.float64], *, forces: bool = True, polarizability: bool = False
-    ) -> Label:
+    def evaluate(self, positions: NDArray[np.float64], *, forces: bool = True, polarizability: bool = False) -> Label:
         """Solve the molecule at ``positions``.
 
         The polarizability is the central difference of the dipole between fields ±F along each axis. With

@@ -57,9 +57,7 @@ def read_frames(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.float64
     numbers = frames[0].numbers
     for index, frame in enumerate(frames):
         if not np.array_equal(frame.numbers, numbers):
-            raise InputError(
-                f"{path}: frame {index} has other atoms than frame 0; label one molecule at a time"
-            )
+            raise InputError(f"{path}: frame {index} has other atoms than frame 0; label one molecule at a time")
         if frame.pbc.any():
             raise InputError(f"{path}: frame {index} is periodic; pyscf labels molecules, set pbc to F F F")
         if not np.isfinite(frame.positions).all():

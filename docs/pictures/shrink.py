@@ -22,9 +22,7 @@ def shrink(source: Path, target: Path) -> int:
     """Write ``source`` scaled and with a palette to ``target``; returns its size in bytes."""
     picture = Image.open(source).convert("RGB")
     if picture.width > WIDTH:
-        picture = picture.resize(
-            (WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS
-        )
+        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
     picture.quantize(COLOURS).save(target, optimize=True)
     return target.stat().st_size
 

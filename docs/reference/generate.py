@@ -229,11 +229,7 @@ def _own_exit_codes(process: Any) -> list[tuple[str, ...]]:
         if issubclass(process, base):
             inherited |= {code.status for code in base.spec().exit_codes.values()}
     codes = sorted(process.spec().exit_codes.values(), key=lambda code: code.status)
-    return [
-        (str(code.status), _label(process, code), code.message)
-        for code in codes
-        if code.status not in inherited
-    ]
+    return [(str(code.status), _label(process, code), code.message) for code in codes if code.status not in inherited]
 
 
 def _label(process: Any, code: Any) -> str:

@@ -67,8 +67,10 @@ def parse_quantity(text: object, dimension: str) -> float:
     Raises:
         ValueError: no text, no unit, or a unit of another dimension; the message says what is allowed.
     """
-    unit_name, factors, example = DIMENSIONS[dimension]
-    allowed = f"allowed: a {dimension.replace('_', ' ')} as text with its unit ({', '.join(factors)}), such as '{example}'"
+    _, factors, example = DIMENSIONS[dimension]
+    allowed = (
+        f"allowed: a {dimension.replace('_', ' ')} as text with its unit ({', '.join(factors)}), such as '{example}'"
+    )
     if not isinstance(text, str):
         raise ValueError(allowed)
     match = _QUANTITY.match(text)
@@ -94,7 +96,9 @@ def format_quantity(value: float, dimension: str) -> str:
     return f"{value:.12g} {DIMENSIONS[dimension][0]}"
 
 
-def quantity(dimension: str, *, minimum: float | None = None, above: float | None = None, maximum: float | None = None) -> Any:
+def quantity(
+    dimension: str, *, minimum: float | None = None, above: float | None = None, maximum: float | None = None
+) -> Any:
     """A pydantic type: written as text with a unit, held as float in the internal unit.
 
     Args:
@@ -128,7 +132,8 @@ def quantity(dimension: str, *, minimum: float | None = None, above: float | Non
                 "type": "string",
                 "pattern": rf"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*({units})\s*$",
                 "examples": [example],
-                "description": f"{dimension.replace('_', ' ')} with its unit" + (f", {' and '.join(bounds)}" if bounds else ""),
+                "description": f"{dimension.replace('_', ' ')} with its unit"
+                + (f", {' and '.join(bounds)}" if bounds else ""),
             }
         ),
         Field(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -84,7 +84,9 @@ def validated(model: type[_Model], content: Any, source: str) -> _Model:
         InputError: one line for the first fault, with ``source``, dotted key, value and what is allowed.
     """
     if not isinstance(content, dict):
-        raise InputError(f"{source}: the file holds {_shown(content)}; allowed: a block of keys that begins with 'version: 1'")
+        raise InputError(
+            f"{source}: the file holds {_shown(content)}; allowed: a block of keys that begins with 'version: 1'"
+        )
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -158,7 +160,9 @@ def _model_at(model: type[BaseModel], location: list[Any], content: Any) -> type
             return None
         candidates = _models_in(here.model_fields[part].annotation)
         kinds = [entry for entry in candidates if "kind" in entry.model_fields and isinstance(content, dict)]
-        chosen = [entry for entry in kinds if content.get("kind") in typing.get_args(entry.model_fields["kind"].annotation)]
+        chosen = [
+            entry for entry in kinds if content.get("kind") in typing.get_args(entry.model_fields["kind"].annotation)
+        ]
         here = next(iter(chosen or candidates), None)
     return here if isinstance(here, type) else None
 
@@ -189,7 +193,7 @@ def _describe(model: type[BaseModel], location: list[Any], content: Any) -> str:
     parent = _model_at(model, location[:-1], content)
     if parent is not None and location[-1] in parent.model_fields:
         field = parent.model_fields[location[-1]]
-        if typing.get_origin(field.annotation) is typing.Literal:
+        if str(typing.get_origin(field.annotation)) == str(Literal):
             return " or ".join(repr(value) for value in typing.get_args(field.annotation))
         if field.description:
             return field.description

@@ -53,9 +53,7 @@ def blocks_of(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     name = page.relative_to(ROOT).as_posix()
     return [
-        Block(
-            name, text.count("\n", 0, found.start("code")), found["language"], found["code"], found["reason"]
-        )
+        Block(name, text.count("\n", 0, found.start("code")), found["language"], found["code"], found["reason"])
         for found in BLOCK.finditer(text)
     ]
 
@@ -76,9 +74,7 @@ def script_of(page: Path) -> str:
 
 def run_page(name: str, folder: Path) -> str:
     """Run the blocks of a page in ``folder``; its standard output."""
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("VIBRALOOM_", "AIIDA_"))
-    }
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VIBRALOOM_", "AIIDA_"))}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CONFIG_HOME": str(folder / "config"),
@@ -118,9 +114,7 @@ def pages_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 
 @pytest.fixture(scope="module")
-def project(
-    tmp_path_factory: pytest.TempPathFactory, pages_alone: dict[str, Future[str]]
-) -> tuple[Path, str]:
+def project(tmp_path_factory: pytest.TempPathFactory, pages_alone: dict[str, Future[str]]) -> tuple[Path, str]:
     """The folder in which the tutorial was run, and what it printed."""
     folder = tmp_path_factory.mktemp("first-light")
     return folder, run_page(FIRST, folder)

@@ -39,9 +39,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("tblite", reason="pip install 'vibraloom[dft]'")
     pytest.importorskip("pyscf", reason="pip install 'vibraloom[dft]'")
     folder = water(tmp_path_factory.mktemp("labels"))
-    job(
-        folder, "ase.sampling", {"temperature": 600, "frames": 3, "seed": 1, "every": 10, "equilibration": 50}
-    )
+    job(folder, "ase.sampling", {"temperature": 600, "frames": 3, "seed": 1, "every": 10, "equilibration": 50})
     job(folder, "pyscf.labels", {"functional": "PBE", "basis": "6-31G*", "processes": 1})
     return folder
 
@@ -52,9 +50,7 @@ def test_sampling_is_seeded(tmp_path: Path) -> None:
     frames = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         job(water(tmp_path / name), "ase.sampling", {**keys, "seed": seed})
-        frames[name] = np.array(
-            [frame.positions for frame in read(tmp_path / name / "frames.extxyz", index=":")]
-        )
+        frames[name] = np.array([frame.positions for frame in read(tmp_path / name / "frames.extxyz", index=":")])
     np.testing.assert_array_equal(frames["a"], frames["b"])
     assert np.abs(frames["a"] - frames["c"]).max() > 1e-3
 

@@ -143,9 +143,7 @@ def test_lammps_energies_are_those_of_the_published_model(tmp_path: Path, lmp_pa
     assert trajectory.cell is None
 
 
-def test_velocities_are_in_angstrom_per_fs_and_belong_to_the_positions(
-    tmp_path: Path, lmp_path: Program
-) -> None:
+def test_velocities_are_in_angstrom_per_fs_and_belong_to_the_positions(tmp_path: Path, lmp_path: Program) -> None:
     trajectory = run(tmp_path, bulk(), lmp_path, every=0.5, length=50.0)
     velocities = np.asarray(trajectory.velocities, dtype=np.float64)
     kinetic = (trajectory.masses[:, None] * velocities**2).sum(axis=(1, 2)) / 2 * AMU_ANGSTROM2_PER_FS2_IN_EV
@@ -216,9 +214,7 @@ def test_a_killed_run_continues_with_the_same_steps(tmp_path: Path, lmp_path: Pr
     assert not (folder / "trajectory-00.h5").exists()
     place(
         folder,
-        write_restart_input(
-            *bulk(), settings(**asked), restart=report["restart"], segment=report["segments"]
-        ),
+        write_restart_input(*bulk(), settings(**asked), restart=report["restart"], segment=report["segments"]),
     )
     assert start(folder, lmp_path).wait(timeout=120) == 0
     joined = read_trajectory(convert(folder, record))
@@ -255,9 +251,7 @@ def test_a_wall_time_stop_leaves_a_checkpoint_at_the_last_step(tmp_path: Path, l
     assert report["restart_step"] > 0
 
 
-def test_a_wall_time_stop_within_equilibration_leaves_no_production(
-    tmp_path: Path, lmp_path: Program
-) -> None:
+def test_a_wall_time_stop_within_equilibration_leaves_no_production(tmp_path: Path, lmp_path: Program) -> None:
     record = place(tmp_path, write_input(*bulk(), settings(equilibration=1e7, wall_seconds=1)))
     assert start(tmp_path, lmp_path).wait(timeout=60) == 0
     report = json.loads(convert(tmp_path, record).read_text())

@@ -31,9 +31,7 @@ def pyproject() -> dict[str, Any]:
 
 def pip_environment() -> dict[str, str]:
     """Environment for pip: the user's own pip settings, which the other tests do not see."""
-    return {
-        name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")
-    }
+    return {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")}
 
 
 @pytest.fixture(scope="session")

@@ -64,12 +64,8 @@ def test_verdi_lists_the_plugins(family: str, pyproject: dict[str, Any], tmp_pat
 
 
 @pytest.mark.soak
-def test_the_workflows_extra_alone_brings_every_plugin(
-    wheel: Path, tmp_path: Path, pyproject: dict[str, Any]
-) -> None:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")
-    }
+def test_the_workflows_extra_alone_brings_every_plugin(wheel: Path, tmp_path: Path, pyproject: dict[str, Any]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "PYTHONPATH")}
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
     programs = tmp_path / "environment" / "bin"
     install = [str(programs / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[workflows]"]
@@ -80,7 +76,5 @@ def test_the_workflows_extra_alone_brings_every_plugin(
         shown = subprocess.run(listing, capture_output=True, text=True, check=True, env=environment).stdout
         assert set(pyproject["project"]["entry-points"][family]) <= set(shown.replace("*", " ").split())
         for name in pyproject["project"]["entry-points"][family]:
-            described = subprocess.run(
-                [*listing, name], capture_output=True, text=True, check=False, env=environment
-            )
+            described = subprocess.run([*listing, name], capture_output=True, text=True, check=False, env=environment)
             assert described.returncode == 0, f"{name}: {described.stderr or described.stdout}"

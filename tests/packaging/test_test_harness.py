@@ -45,9 +45,7 @@ def _outcome(folder: Path, **variables: str) -> str:
         "--continue-on-collection-errors",
         str(folder),
     ]
-    result = subprocess.run(
-        command, cwd=folder, env=kept | variables, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, cwd=folder, env=kept | variables, capture_output=True, text=True, check=False)
     return result.stdout + result.stderr
 
 

@@ -121,17 +121,13 @@ def _imports(root: Path) -> dict[str, str]:
     return found
 
 
-def test_our_code_imports_only_what_the_table_calls_imported(
-    rows: dict[str, dict[str, str]], root: Path
-) -> None:
+def test_our_code_imports_only_what_the_table_calls_imported(rows: dict[str, dict[str, str]], root: Path) -> None:
     allowed = {MODULES.get(name, name) for name, row in rows.items() if "imported" in row["how used"]}
     allowed |= {"mpl_toolkits", "vibraloom"}
     found = _imports(root)
     assert "numpy" in found
     outside = {
-        name: path
-        for name, path in found.items()
-        if name not in sys.stdlib_module_names and name not in allowed
+        name: path for name, path in found.items() if name not in sys.stdlib_module_names and name not in allowed
     }
     assert outside == {}
 

@@ -153,9 +153,7 @@ def test_the_graph_holds_every_module_of_every_room(graph: grimp.ImportGraph, ro
             assert name.removesuffix(".__init__") in graph.modules
 
 
-def test_scripts_on_compute_nodes_reach_only_their_engines_packages(
-    graph: grimp.ImportGraph, root: Path
-) -> None:
+def test_scripts_on_compute_nodes_reach_only_their_engines_packages(graph: grimp.ImportGraph, root: Path) -> None:
     scripts = {
         ".".join(path.relative_to(root / "calculators").with_suffix("").parts)
         for path in (root / "calculators").rglob("*.py")

@@ -23,9 +23,7 @@ FRAMES, TIMESTEP = 16000, 0.5
 def rotor_water():
     """H2O bending at 1595 cm⁻¹ while it turns at 62 cm⁻¹ about an axis across the dipole."""
     time = np.arange(FRAMES) * TIMESTEP
-    bend = np.array(
-        [[0.0, 0.0, -2 * 1.008 / 15.999], [0.0, -0.6, 1.0], [0.0, 0.6, 1.0]]
-    )  # no momentum, no angular
+    bend = np.array([[0.0, 0.0, -2 * 1.008 / 15.999], [0.0, -0.6, 1.0], [0.0, 0.6, 1.0]])  # no momentum, no angular
     amplitude = 0.03 * np.cos(TWO_PI_C * 1595 * time)
     body = WATER + amplitude[:, None, None] * bend
     turn = Rotation.from_rotvec(TWO_PI_C * 62 * time[:, None] * [1.0, 0.0, 0.0]).as_matrix()
@@ -66,9 +64,7 @@ def test_any_rotation_is_recovered(reference):
     turns = Rotation.random(50, rng=np.random.default_rng(1)).as_matrix()
     positions = np.einsum("fij,aj->fai", turns, reference) + np.array([3.0, -2.0, 8.0])
     rotations = eckart_rotation(positions, masses, reference)
-    np.testing.assert_allclose(
-        np.einsum("fij,fjk->fik", rotations, turns), np.tile(np.eye(3), (50, 1, 1)), atol=1e-12
-    )
+    np.testing.assert_allclose(np.einsum("fij,fjk->fik", rotations, turns), np.tile(np.eye(3), (50, 1, 1)), atol=1e-12)
 
 
 def test_the_eckart_condition_holds_for_a_distorted_molecule():
@@ -95,9 +91,7 @@ def test_a_linear_molecule_keeps_its_bend_in_one_line():
     molecular = infrared(rotate_dipoles(dipoles, rotations), TIMESTEP, temperature=300, blocks=0)
     assert [band.position for band in find_bands(molecular, 550, 800, 0.1)] == pytest.approx([667], abs=1)
     laboratory = infrared(dipoles, TIMESTEP, temperature=300, blocks=0)
-    assert [band.position for band in find_bands(laboratory, 550, 800, 0.1)] == pytest.approx(
-        [627, 707], abs=2
-    )
+    assert [band.position for band in find_bands(laboratory, 550, 800, 0.1)] == pytest.approx([627, 707], abs=2)
 
 
 def test_an_atom_does_not_turn():

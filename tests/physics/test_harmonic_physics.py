@@ -52,9 +52,7 @@ def test_infrared_intensity_of_a_diatomic_is_the_sum_rule():
     derivatives = np.zeros((6, 3))
     derivatives[2, 2], derivatives[5, 2] = charge, -charge
     reduced = MASSES.prod() / MASSES.sum()
-    assert infrared_intensities(derivatives, modes)[0] == pytest.approx(
-        974.88 * charge**2 / reduced, rel=1e-6
-    )
+    assert infrared_intensities(derivatives, modes)[0] == pytest.approx(974.88 * charge**2 / reduced, rel=1e-6)
     # 42.256 km/mol per (D/Å)²/amu
     debye = charge / 0.20819434
     assert infrared_intensities(derivatives, modes)[0] == pytest.approx(42.256 * debye**2 / reduced, rel=1e-5)

@@ -84,9 +84,7 @@ def test_debye_times_its_factor_leaves_the_absorption_unchanged():
     _, runs = oscillator(1600.0, 300.0)
     debye = [run / 0.20819434 for run in runs]
     one = infrared(runs, 0.5, temperature=300, volume=500.0, blocks=0)
-    other = infrared(
-        [run * E_ANGSTROM_PER_DEBYE for run in debye], 0.5, temperature=300, volume=500.0, blocks=0
-    )
+    other = infrared([run * E_ANGSTROM_PER_DEBYE for run in debye], 0.5, temperature=300, volume=500.0, blocks=0)
     np.testing.assert_allclose(other.intensity, one.intensity, rtol=1e-7, atol=1e-7 * one.intensity.max())
 
 
@@ -148,9 +146,7 @@ def test_another_correction_replaces_the_harmonic_one_once():
     classical = infrared(runs, 0.5, temperature=300, blocks=0, quantum_correction="classical")
     bins = (harmonic.wavenumber > 3300) & (harmonic.wavenumber < 3500)
     ratio = harmonic.intensity[bins] / classical.intensity[bins]
-    np.testing.assert_allclose(
-        ratio, quantum_correction("harmonic", harmonic.wavenumber[bins], 300), rtol=1e-12
-    )
+    np.testing.assert_allclose(ratio, quantum_correction("harmonic", harmonic.wavenumber[bins], 300), rtol=1e-12)
 
 
 def noise(frames=6000, seed=3):
@@ -211,9 +207,7 @@ def test_parallel_slab_response_is_the_mean_of_x_and_y():
     choices = {"temperature": 300, "area": 50.0, "boundary": "fixed E", "blocks": 0}
     both = slab_response(total, 1.0, parts={"layer/1": first, "layer/2": second}, **choices)
     single = [slab_response(total[:, [axis, axis, 2]], 1.0, **choices)["parallel"] for axis in (0, 1)]
-    np.testing.assert_allclose(
-        both["parallel"].intensity, (single[0].intensity + single[1].intensity) / 2, atol=1e-9
-    )
+    np.testing.assert_allclose(both["parallel"].intensity, (single[0].intensity + single[1].intensity) / 2, atol=1e-9)
     for spectrum in both.values():
         residue = spectrum.parts["layer/1"] + spectrum.parts["layer/2"] - spectrum.intensity
         assert np.abs(residue).max() < 1e-10 * np.abs(spectrum.intensity).max()
@@ -237,9 +231,7 @@ def test_fixed_d_polarizability_does_not_depend_on_the_vacuum():
 @pytest.mark.parametrize(("timestep", "shift"), [(0.25, 3.6), (0.5, 14.7), (1.0, 61.0)])
 def test_verlet_shift_is_that_of_the_integrator(timestep, shift):
     assert float(verlet_wavenumber(3400.0, timestep)) - 3400 == pytest.approx(shift, abs=0.1)
-    assert float(without_verlet_shift(verlet_wavenumber(3400.0, timestep), timestep)) == pytest.approx(
-        3400, abs=1e-9
-    )
+    assert float(without_verlet_shift(verlet_wavenumber(3400.0, timestep), timestep)) == pytest.approx(3400, abs=1e-9)
     # integrate one, and look
     angular = 2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS * 3400
     position, velocity, dipole = 1.0, 0.0, []

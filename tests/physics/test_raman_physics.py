@@ -29,9 +29,7 @@ def mode(tensor, wavenumber=1600.0, temperature=300.0, *, timestep=0.5, frames=2
     angular = 2 * np.pi * periods / (frames * timestep)
     amplitude = np.sqrt(2 * BOLTZMANN_EV_PER_K * temperature / AMU_ANGSTROM2_PER_FS2_IN_EV) / angular
     time = np.arange(frames + 1) * timestep
-    runs = [
-        amplitude * np.cos(angular * time + phase)[:, None, None] * tensor for phase in (0.3, 0.3 + np.pi / 2)
-    ]
+    runs = [amplitude * np.cos(angular * time + phase)[:, None, None] * tensor for phase in (0.3, 0.3 + np.pi / 2)]
     return angular / (2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS), [run + 5 * np.eye(3) for run in runs]
 
 
@@ -121,9 +119,7 @@ def test_an_asymmetric_tensor_is_refused_and_a_nearly_symmetric_one_is_symmetris
     with pytest.raises(InputError, match="frame 7"):
         raman(series + skew, 1.0, temperature=300)
     nearly = raman(series + 1e-3 * skew, 1.0, temperature=300)
-    np.testing.assert_allclose(
-        nearly["vv"].intensity, raman(series, 1.0, temperature=300)["vv"].intensity, rtol=1e-9
-    )
+    np.testing.assert_allclose(nearly["vv"].intensity, raman(series, 1.0, temperature=300)["vv"].intensity, rtol=1e-9)
 
 
 def test_stokes_cross_section_of_a_mode_is_placzeks():

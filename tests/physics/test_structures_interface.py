@@ -132,9 +132,7 @@ FACES = [(element, facet) for element, crystal in CRYSTALS.items() for facet in 
 
 @pytest.mark.parametrize(("element", "facet"), FACES)
 @pytest.mark.parametrize("orthogonal", [True, False])
-def test_a_slab_has_its_planes_spacing_and_bulk_neighbours(
-    element: str, facet: str, orthogonal: bool
-) -> None:
+def test_a_slab_has_its_planes_spacing_and_bulk_neighbours(element: str, facet: str, orthogonal: bool) -> None:
     spec = SlabSpec(element=element, facet=facet, layers=5, size=(3, 4), orthogonal=orthogonal)
     atoms = build_slab(spec)
     planes = np.unique(np.round(atoms.positions[:, 2], 6))
@@ -176,9 +174,7 @@ def test_planes_are_held_from_the_bottom_up() -> None:
     held = atoms.constraints[0].get_indices()
     assert len(held) == 8
     assert atoms.positions[held, 2].max() < np.delete(atoms.positions[:, 2], held).min()
-    assert not build_slab(
-        SlabSpec(element="Pt", facet=111, layers=4, size=(2, 2), fixed_layers=0)
-    ).constraints
+    assert not build_slab(SlabSpec(element="Pt", facet=111, layers=4, size=(2, 2), fixed_layers=0)).constraints
 
 
 @pytest.mark.parametrize(
@@ -197,9 +193,7 @@ def test_other_slabs_and_films_can_be_built(slab: dict[str, Any], film: dict[str
     asked = float(film.get("density", "0.997 g/cm^3").split()[0])
     assert record["liquid"]["density"] == pytest.approx(asked, rel=1e-9)
     heights = atoms.positions[atoms.arrays["molecule"] >= 0, 2]
-    assert (
-        heights.min() >= record["liquid"]["low"] - 0.05 and heights.max() <= record["liquid"]["high"] + 0.05
-    )
+    assert heights.min() >= record["liquid"]["low"] - 0.05 and heights.max() <= record["liquid"]["high"] + 0.05
 
 
 def test_overlapping_atoms_are_named_with_their_distance() -> None:
@@ -244,9 +238,7 @@ def test_a_density_that_cannot_be_packed_is_refused(monkeypatch: pytest.MonkeyPa
     assert "\n" not in str(caught.value)
 
 
-def test_without_packmol_the_message_holds_the_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_packmol_the_message_holds_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="-m pip install packmol"):

@@ -39,9 +39,7 @@ def test_the_integral_is_three_per_atom(temperature):
 
 def test_each_atom_weighs_three_whatever_its_mass():
     velocities, wavenumbers = harmonic_atoms()
-    spectrum = vdos(
-        velocities, MASSES, 1.0, temperature=300, groups={f"atom/{k}": [k] for k in range(5)}, blocks=0
-    )
+    spectrum = vdos(velocities, MASSES, 1.0, temperature=300, groups={f"atom/{k}": [k] for k in range(5)}, blocks=0)
     spacing = spectrum.wavenumber[1]
     for atom in range(5):
         part = spectrum.parts[f"atom/{atom}"]
@@ -86,9 +84,7 @@ def test_an_atom_that_changes_layer_counts_where_it_is():
     velocities, _ = harmonic_atoms()
     here = np.zeros((8000, 5))
     here[:4000] = 1
-    spectrum = vdos(
-        velocities, MASSES, 1.0, temperature=300, weights={"layer/1": here, "layer/2": 1 - here}, blocks=0
-    )
+    spectrum = vdos(velocities, MASSES, 1.0, temperature=300, weights={"layer/1": here, "layer/2": 1 - here}, blocks=0)
     assert spectrum.parts["layer/1"].sum() * spectrum.wavenumber[1] == pytest.approx(7.5, rel=1e-3)
 
 
@@ -108,9 +104,7 @@ def test_massless_sites_add_nothing():
     velocities, _ = harmonic_atoms()
     one = vdos(velocities, MASSES, 1.0, temperature=300)
     sites = 100 * random_velocities(8000, 2)
-    other = vdos(
-        np.concatenate([velocities, sites], axis=1), np.append(MASSES, [0.0, 0.0]), 1.0, temperature=300
-    )
+    other = vdos(np.concatenate([velocities, sites], axis=1), np.append(MASSES, [0.0, 0.0]), 1.0, temperature=300)
     np.testing.assert_allclose(other.intensity, one.intensity, rtol=1e-12, atol=1e-14)
     assert other.conventions.extra["degrees_of_freedom"] == 15
 

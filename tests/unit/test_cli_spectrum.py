@@ -58,9 +58,7 @@ def _velocities(temperature: float = 300.0) -> np.ndarray:
     return np.stack([_wave(400 * (1 + atom), 3) * np.sqrt(2) * scale[atom] for atom in range(3)], axis=1)
 
 
-def _dump(
-    path: Path, velocities: np.ndarray, *, columns: str = "id element vx vy vz", head: str = ""
-) -> None:
+def _dump(path: Path, velocities: np.ndarray, *, columns: str = "id element vx vy vz", head: str = "") -> None:
     names = columns.split()
     generator = np.random.default_rng(0)
     lines = []
@@ -97,12 +95,8 @@ COMMON = ("--timestep", "0.5", "--temperature", "300")
 def test_ir_writes_what_the_library_computes_in_every_format(folder: Path) -> None:
     dipole = _wave(1650, 3)
     np.save("dipole.npy", dipole)
-    outputs = [
-        piece for name in ("ir.csv", "ir.json", "ir.npz", "ir.jdx", "ir.png") for piece in ("-o", name)
-    ]
-    result = _call(
-        "ir", "--dipole", "dipole.npy", "--unit", "e*angstrom", *COMMON, "--volume", "970.3", *outputs
-    )
+    outputs = [piece for name in ("ir.csv", "ir.json", "ir.npz", "ir.jdx", "ir.png") for piece in ("-o", name)]
+    result = _call("ir", "--dipole", "dipole.npy", "--unit", "e*angstrom", *COMMON, "--volume", "970.3", *outputs)
     assert result.exit_code == 0, result.output
     expected = infrared(dipole, 0.5, temperature=300, volume=970.3)
     for found in (
@@ -201,12 +195,8 @@ def test_an_h5md_file_knows_its_own_time_and_contradiction_is_refused(folder: Pa
     for timestep in ((), ("--timestep", "0.5")):
         result = _call("ir", "--dipole", "run.h5", *timestep, "--temperature", "300", "-o", "ir.csv")
         assert result.exit_code == 0, result.output
-        np.testing.assert_array_equal(
-            read_csv("ir.csv").intensity, infrared(dipole, 0.5, temperature=300).intensity
-        )
-    message = _refused(
-        "ir", "--dipole", "run.h5", "--timestep", "0.125", "--temperature", "300", "-o", "x.csv"
-    )
+        np.testing.assert_array_equal(read_csv("ir.csv").intensity, infrared(dipole, 0.5, temperature=300).intensity)
+    message = _refused("ir", "--dipole", "run.h5", "--timestep", "0.125", "--temperature", "300", "-o", "x.csv")
     assert "0.5 fs apart" in message
     assert "--timestep says 0.125 fs" in message
     message = _refused("raman", "--polarizability", "run.h5", "--temperature", "300", "-o", "x.csv")
@@ -229,12 +219,8 @@ def test_vdos_is_the_same_from_every_format(folder: Path, source: str) -> None:
         write(path, frames, format="extxyz")
     else:
         metal = source in ("metal", "inferred")
-        _dump(
-            folder / path, velocities * (1e3 if metal else 1.0), head="" if source == "inferred" else source
-        )
-    result = _call(
-        "vdos", "--trajectory", path, "--timestep", "0.5", "--group-by", "species", "-o", "vdos.csv"
-    )
+        _dump(folder / path, velocities * (1e3 if metal else 1.0), head="" if source == "inferred" else source)
+    result = _call("vdos", "--trajectory", path, "--timestep", "0.5", "--group-by", "species", "-o", "vdos.csv")
     assert result.exit_code == 0, result.output
     found = read_csv("vdos.csv")
     assert ("inferred" in result.stdout) == (source == "inferred")
@@ -248,9 +234,7 @@ def test_vdos_is_the_same_from_every_format(folder: Path, source: str) -> None:
 
 def test_a_dump_without_elements_needs_their_symbols(folder: Path) -> None:
     _dump(folder / "run.dump", _velocities(), columns="id type vx vy vz", head="real")
-    assert "--elements O,H" in _refused(
-        "vdos", "--trajectory", "run.dump", "--timestep", "0.5", "-o", "v.csv"
-    )
+    assert "--elements O,H" in _refused("vdos", "--trajectory", "run.dump", "--timestep", "0.5", "-o", "v.csv")
     found = read_velocities("run.dump", timestep=0.5, elements=["O", "H"])
     assert found.species == ("O", "H", "H")
     np.testing.assert_allclose(found.velocities, _velocities(), rtol=1e-6)
@@ -271,9 +255,7 @@ def test_a_damaged_dump_is_refused_with_its_step(folder: Path) -> None:
     _dump(folder / "run.dump", _velocities()[:20], head="real")
     lines = Path("run.dump").read_text().splitlines()
     Path("run.dump").write_text("\n".join(lines[:-2]) + "\n")
-    assert "step 76 is cut off" in _refused(
-        "vdos", "--trajectory", "run.dump", "--timestep", "0.5", "-o", "v.csv"
-    )
+    assert "step 76 is cut off" in _refused("vdos", "--trajectory", "run.dump", "--timestep", "0.5", "-o", "v.csv")
     at = lines.index("ITEM: TIMESTEP", 40)
     Path("run.dump").write_text("\n".join(lines[:at] + lines[at + 12 :]) + "\n")
     assert "has step" in _refused("vdos", "--trajectory", "run.dump", "--timestep", "0.5", "-o", "v.csv")
@@ -305,9 +287,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
-def test_bad_input_is_one_line_and_nothing_is_written(
-    folder: Path, arguments: tuple[str, ...], message: str
-) -> None:
+def test_bad_input_is_one_line_and_nothing_is_written(folder: Path, arguments: tuple[str, ...], message: str) -> None:
     good = _wave(1650, 3)
     bad = good.copy()
     bad[7, 1] = np.nan

@@ -194,9 +194,7 @@ def _provenance() -> nx.DiGraph:
     graph = nx.DiGraph()
     nx.add_path(graph, ["spec", "build", "structure", "sampling", "frames", "labels", "set"])
     for target in ("energy", "dipole", "polarizability"):
-        nx.add_path(
-            graph, ["set", f"train {target}", f"model {target}", "response" if target != "energy" else "md"]
-        )
+        nx.add_path(graph, ["set", f"train {target}", f"model {target}", "response" if target != "energy" else "md"])
     nx.add_path(graph, ["structure", "md"])
     for number in range(4):
         nx.add_path(graph, ["md", f"trajectory {number}", "response"])

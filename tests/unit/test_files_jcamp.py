@@ -57,9 +57,7 @@ def _spectrum(quantity: str = "infrared", *, even: bool = True) -> Spectrum:
 
 
 @pytest.mark.parametrize("even", [True, False])
-def test_another_program_reads_every_digit(
-    tmp_path: Path, even: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_program_reads_every_digit(tmp_path: Path, even: bool, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ir.jdx"
     spectrum = _spectrum(even=even)
     write_jcamp(path, spectrum)

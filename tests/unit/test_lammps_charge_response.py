@@ -76,9 +76,7 @@ def test_dipole_does_not_depend_on_the_origin(trajectory: Path, tmp_path: Path) 
 
 
 def test_species_and_layers_each_sum_to_the_current(trajectory: Path) -> None:
-    series = charge_response(
-        trajectory, CHARGES, MOLECULES, Layers((3.8, 9.0), ("contact", "middle", "surface"))
-    )
+    series = charge_response(trajectory, CHARGES, MOLECULES, Layers((3.8, 9.0), ("contact", "middle", "surface")))
     for kind in ("species/", "layer/"):
         total = sum(values for name, values in series.parts.items() if name.startswith(kind))
         assert np.allclose(total, series.current, atol=1e-14)
@@ -163,9 +161,7 @@ def test_the_npz_file_keeps_every_series_without_pickle(trajectory: Path, tmp_pa
     series = charge_response(trajectory, CHARGES, MOLECULES, Layers((6.5,), ("low", "high")))
     series.write(tmp_path / "response-00.npz")
     with np.load(tmp_path / "response-00.npz", allow_pickle=False) as stored:
-        assert {"step", "timestep", "dipole", "current", "part:species/O", "part:layer/low"} <= set(
-            stored.files
-        )
+        assert {"step", "timestep", "dipole", "current", "part:species/O", "part:layer/low"} <= set(stored.files)
     again = read_response(tmp_path / "response-00.npz")
     assert again.timestep == series.timestep
     assert np.array_equal(again.step, series.step)

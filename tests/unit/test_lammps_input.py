@@ -93,9 +93,7 @@ def test_a_molecule_folded_across_the_boundary_is_made_whole() -> None:
     numbers, positions, cell, pbc, molecules = bulk()
     moved = positions + np.array([5.5, 1.2, 0.0])
     whole = section(write_input(numbers, moved, cell, pbc, molecules, settings())["data.lammps"], "Atoms")
-    folded = section(
-        write_input(numbers, moved % 8.0, cell, pbc, molecules, settings())["data.lammps"], "Atoms"
-    )
+    folded = section(write_input(numbers, moved % 8.0, cell, pbc, molecules, settings())["data.lammps"], "Atoms")
     first, second = (np.array([[float(v) for v in row[4:7]] for row in rows]) for rows in (whole, folded))
     shift = (first - second) / 8.0
     assert np.allclose(shift, np.round(shift), atol=1e-9)

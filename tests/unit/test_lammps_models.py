@@ -103,9 +103,7 @@ def test_charges_follow_molecule_membership() -> None:
 
 
 def test_a_species_outside_its_model_is_named() -> None:
-    with pytest.raises(
-        InputError, match=r"atom 1 \(molecule 0\): model spc/fw does not know N; allowed: O, H"
-    ):
+    with pytest.raises(InputError, match=r"atom 1 \(molecule 0\): model spc/fw does not know N; allowed: O, H"):
         model_charges(np.array([79, 7]), np.array([-1, 0]), "spc/fw")
 
 

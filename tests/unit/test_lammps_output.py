@@ -203,9 +203,7 @@ def test_an_energy_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
 def test_a_coordinate_that_is_not_a_number_names_its_step(tmp_path: Path) -> None:
     path = segment(tmp_path, 0, range(0, 44, 4))
     rows = rows_of(8)
-    path.write_bytes(
-        path.read_bytes().replace(rows.tobytes(), np.where(rows == rows[2, 3], np.nan, rows).tobytes())
-    )
+    path.write_bytes(path.read_bytes().replace(rows.tobytes(), np.where(rows == rows[2, 3], np.nan, rows).tobytes()))
     with pytest.raises(ComputationError, match="step 8: a coordinate is not a number"):
         read_dump(path, ATOMS)
 

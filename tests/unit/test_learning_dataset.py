@@ -84,9 +84,7 @@ def test_markers_stand_off_the_plane_and_turn_with_the_molecule() -> None:
     water = np.array([[[0.0, 0.1, 0.0], [0.76, 0.7, 0.0], [-0.76, 0.7, 0.0]]])
     assert is_planar(water)
     marked = with_markers(water)
-    np.testing.assert_allclose(
-        np.abs(marked[0, 3:] - water[0].mean(axis=0)), [[0, 0, HEIGHT]] * 2, atol=1e-12
-    )
+    np.testing.assert_allclose(np.abs(marked[0, 3:] - water[0].mean(axis=0)), [[0, 0, HEIGHT]] * 2, atol=1e-12)
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     turned = with_markers(water @ turn.T)[0, 3:]
     expected = marked[0, 3:] @ turn.T
@@ -105,19 +103,14 @@ def test_training_input_follows_the_target() -> None:
     assert energy["training"]["numb_steps"] == 100 and energy["loss"]["type"] == "ener"
     polar = training_input({"target": "polarizability", "seed": 3}, ["O", "H", "X"], [1, 2, 2])
     assert polar["model"]["fitting_net"]["sel_type"] == [0, 1, 2]
-    assert (
-        energy["training"]["seed"]
-        != training_input({"target": "energy", "seed": 4}, ["O"], [1])["training"]["seed"]
-    )
+    assert energy["training"]["seed"] != training_input({"target": "energy", "seed": 4}, ["O"], [1])["training"]["seed"]
     with pytest.raises(InputError, match="target is 'charge'; allowed: energy, dipole, polarizability"):
         training_input({"target": "charge", "seed": 1}, ["O"], [1])
 
 
 def test_a_learning_curve_that_turns_to_nan_names_the_step(tmp_path: Path) -> None:
     path = tmp_path / "lcurve.out"
-    path.write_text(
-        "#  step  rmse_val  lr\n 0 1.0 1e-3\n 100 0.5 1e-3\n 200 0."
-    )  # the last line is being written
+    path.write_text("#  step  rmse_val  lr\n 0 1.0 1e-3\n 100 0.5 1e-3\n 200 0.")  # the last line is being written
     assert read_learning_curve(path)["step"].tolist() == [0, 100]
     path.write_text("#  step  rmse_val  lr\n 0 1.0 1e-3\n 100 nan 1e-3\n")
     with pytest.raises(ComputationError, match="rmse_val is not a number at step 100"):

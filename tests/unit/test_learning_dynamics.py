@@ -82,9 +82,7 @@ def test_frames_carry_steps_energies_and_the_drift(tmp_path: Path, monkeypatch: 
     assert first.attributes["energy_drift"] == energy_drift(first)
     assert first.attributes["removed_motion"] == "none"  # springs to sites hold the whole in place
     assert not np.allclose(first.positions, second.positions)
-    kinetic = (
-        0.5 * AMU_ANGSTROM2_PER_FS2_IN_EV * MASS * (first.velocities.astype(float) ** 2).sum(axis=(1, 2))
-    )
+    kinetic = 0.5 * AMU_ANGSTROM2_PER_FS2_IN_EV * MASS * (first.velocities.astype(float) ** 2).sum(axis=(1, 2))
     np.testing.assert_allclose(kinetic, first.observables["kinetic_energy"], rtol=1e-5)
 
 
@@ -142,22 +140,16 @@ def test_a_run_that_was_cut_off_continues_bit_for_bit(
         np.testing.assert_array_equal(one.observables["dipole"], other.observables["dipole"])
 
 
-def test_another_folder_continues_and_lengthens_an_earlier_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_folder_continues_and_lengthens_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(job_folder(tmp_path / "whole", monkeypatch, oscillators(), length=150))[0]
     run(job_folder(tmp_path / "first", monkeypatch, oscillators()))
-    job = job_folder(
-        tmp_path / "second", monkeypatch, oscillators(), length=150, previous=str(tmp_path / "first")
-    )
+    job = job_folder(tmp_path / "second", monkeypatch, oscillators(), length=150, previous=str(tmp_path / "first"))
     longer = run(job)[0]
     np.testing.assert_array_equal(whole.step, longer.step)
     np.testing.assert_array_equal(whole.positions, longer.positions)
 
 
-def test_other_settings_are_not_mixed_into_an_earlier_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_settings_are_not_mixed_into_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_folder(tmp_path, monkeypatch, oscillators())
     run(job)
     with pytest.raises(InputError, match="another plan; start in an empty folder"):
@@ -166,9 +158,7 @@ def test_other_settings_are_not_mixed_into_an_earlier_run(
         main({**job, "length": 50}, Progress(Path()))
 
 
-def test_replicas_in_two_processes_give_the_same_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replicas_in_two_processes_give_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = run(job_folder(tmp_path / "one", monkeypatch, oscillators(), replicas=2))
     monkeypatch.setattr(dynamics, "BATCH_ATOMS", 0)
     two = run(job_folder(tmp_path / "two", monkeypatch, oscillators(), replicas=2, processes=2))

@@ -78,9 +78,7 @@ def test_progress_is_written_at_most_twice_a_second_but_always_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        "vibraloom.calculators.job.write_text", lambda path, text: written.append(json.loads(text))
-    )
+    monkeypatch.setattr("vibraloom.calculators.job.write_text", lambda path, text: written.append(json.loads(text)))
     progress = Progress(tmp_path)
     for done in range(101):
         progress(done, 100, "frames")
@@ -93,9 +91,7 @@ def test_times_become_steps(every: float, steps: int) -> None:
 
 
 def test_a_time_between_steps_is_refused_with_a_remedy() -> None:
-    with pytest.raises(
-        InputError, match=r"every is 0\.7 fs, no multiple of the timestep 0\.5 fs; take 0\.5 fs"
-    ):
+    with pytest.raises(InputError, match=r"every is 0\.7 fs, no multiple of the timestep 0\.5 fs; take 0\.5 fs"):
         multiple_of_timestep({"every": 0.7}, "every", 0.5)
 
 

@@ -70,7 +70,9 @@ def test_the_full_examples_hold_every_key_of_the_schema() -> None:
     assert known - seen == {"count"}, "count excludes thickness; it has a test of its own below"
 
 
-@pytest.mark.parametrize(("kind", "path"), EVERY_KEY, ids=lambda value: ".".join(value) if isinstance(value, tuple) else value)
+@pytest.mark.parametrize(
+    ("kind", "path"), EVERY_KEY, ids=lambda value: ".".join(value) if isinstance(value, tuple) else value
+)
 def test_a_broken_value_gives_exit_2_and_one_line(kind: str, path: tuple[str, ...], tmp_path: Path) -> None:
     wrongs: list[Any] = [-7.5, [["x"]]]
     if path[-1] not in FREE_TEXT:
@@ -86,7 +88,9 @@ def test_a_broken_value_gives_exit_2_and_one_line(kind: str, path: tuple[str, ..
         assert shown in said or inner in said, said
 
 
-@pytest.mark.parametrize(("kind", "path"), EVERY_KEY, ids=lambda value: ".".join(value) if isinstance(value, tuple) else value)
+@pytest.mark.parametrize(
+    ("kind", "path"), EVERY_KEY, ids=lambda value: ".".join(value) if isinstance(value, tuple) else value
+)
 def test_a_misspelt_key_is_refused_with_the_right_one(kind: str, path: tuple[str, ...], tmp_path: Path) -> None:
     content = loaded(kind)
     here = content

@@ -15,8 +15,7 @@ def spectrum(lines, spacing=3.0, width=20.0):
     wavenumber = np.arange(0, 4000, spacing)
     sigma = width / np.sqrt(8 * np.log(2))
     intensity = sum(
-        area * np.exp(-0.5 * ((wavenumber - at) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
-        for at, area in lines
+        area * np.exp(-0.5 * ((wavenumber - at) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi)) for at, area in lines
     )
     conventions = Conventions("none", "none", 0.0, "none", None, 1.0, 1, 1, 0, None)
     return Spectrum("infrared", wavenumber, intensity, "cm^-1", conventions)
@@ -38,9 +37,7 @@ def test_neighbours_are_parted_at_the_minimum_between_them():
 
 def test_a_maximum_at_the_edge_of_the_window_is_no_band():
     lines = [(1600.0, 5.0), (1700.0, 1.0)]
-    assert [band.position for band in find_bands(spectrum(lines), 1605, 1800, 0.01)] == pytest.approx(
-        [1700], abs=0.2
-    )
+    assert [band.position for band in find_bands(spectrum(lines), 1605, 1800, 0.01)] == pytest.approx([1700], abs=0.2)
     assert find_bands(spectrum(lines), 1705, 1800) == []
 
 

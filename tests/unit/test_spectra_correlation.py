@@ -21,9 +21,7 @@ def direct(first, second, max_lag):
     return np.array([np.sum(first[: len(first) - k] * second[k:]) for k in range(max_lag + 1)])
 
 
-@pytest.mark.parametrize(
-    ("frames", "max_lag"), [(50, None), (50, 0), (50, 7), (101, 33), (7, 6), (2, 1), (64, 32)]
-)
+@pytest.mark.parametrize(("frames", "max_lag"), [(50, None), (50, 0), (50, 7), (101, 33), (7, 6), (2, 1), (64, 32)])
 def test_autocorrelation_is_the_direct_sum_over_pairs(frames, max_lag):
     series = np.random.default_rng(frames).normal(size=(frames, 3)) + 2
     lags = frames - 1 if max_lag is None else max_lag
@@ -38,9 +36,7 @@ def test_the_mean_is_kept_unless_removal_is_asked():
     series = np.random.default_rng(0).normal(size=(400, 2)) + 5
     assert autocorrelation(series, 10)[10] == pytest.approx(50, rel=0.05)
     centred = series - series.mean(axis=0)
-    np.testing.assert_allclose(
-        autocorrelation(series, 10, remove_mean=True), autocorrelation(centred, 10), rtol=1e-12
-    )
+    np.testing.assert_allclose(autocorrelation(series, 10, remove_mean=True), autocorrelation(centred, 10), rtol=1e-12)
 
 
 def test_cross_correlation_is_symmetrised_and_two_sided_on_request():
@@ -116,9 +112,7 @@ def test_resolution_of_a_hann_window_is_one_over_its_depth():
 def test_unwindowed_negative_values_are_flagged_and_a_positive_estimator_has_none():
     current = np.zeros((2000, 3))
     current[:, 0] = np.cos(0.2 * np.arange(2000))
-    sharp = infrared_from_current(
-        current, 1.0, temperature=300, window="none", correlation_time=1900, blocks=0
-    )
+    sharp = infrared_from_current(current, 1.0, temperature=300, window="none", correlation_time=1900, blocks=0)
     assert sharp.intensity.min() < -0.1 * sharp.intensity.max()
     assert any("negative values" in note for note in sharp.conventions.notes)
     positive = infrared_from_current(
@@ -138,9 +132,7 @@ def test_unwindowed_negative_values_are_flagged_and_a_positive_estimator_has_non
 def test_blocks_change_the_error_bar_but_not_the_spectrum(window):
     current = np.random.default_rng(5).normal(size=(9973, 3))
     spectra = [
-        infrared_from_current(
-            current, 1.0, temperature=300, correlation_time=97, window=window, blocks=blocks
-        )
+        infrared_from_current(current, 1.0, temperature=300, correlation_time=97, window=window, blocks=blocks)
         for blocks in (0, 2, 8, 50)
     ]
     for spectrum in spectra[1:]:

@@ -47,9 +47,7 @@ def test_a_cell_that_changes_is_followed():
     folded = np.einsum("fi,fij->fj", fractional - np.floor(fractional), cells)
     unwrapped, ambiguous = unwrap_dipole(folded, cells)
     back = np.einsum("fi,fij->fj", unwrapped - series, np.linalg.inv(cells))
-    np.testing.assert_allclose(
-        back, np.tile(back[0], (200, 1)), atol=1e-11
-    )  # the same whole quanta throughout
+    np.testing.assert_allclose(back, np.tile(back[0], (200, 1)), atol=1e-11)  # the same whole quanta throughout
     assert len(ambiguous) == 0
 
 

@@ -35,9 +35,7 @@ def test_error_bars_cover_two_thirds():
     runs = 250
     hits = np.zeros(len(apart))
     for _ in range(runs):
-        spectrum = infrared_from_current(
-            resonance(rng, 4800), 1.0, temperature=300, correlation_time=60, blocks=8
-        )
+        spectrum = infrared_from_current(resonance(rng, 4800), 1.0, temperature=300, correlation_time=60, blocks=8)
         hits += (np.abs(spectrum.intensity - expected) <= spectrum.standard_error)[apart]
     strong = expected[apart] > 0.01 * expected.max()
     assert hits[strong].mean() / runs == pytest.approx(0.683, abs=0.03)

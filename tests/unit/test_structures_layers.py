@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from vibraloom.structures.layers import film_layers, layer_weights
 
 from vibraloom.errors import InputError
+from vibraloom.structures.layers import film_layers, layer_weights
 
 NAMES = ["contact", "middle", "surface"]
 
@@ -58,9 +58,7 @@ def test_one_layer_takes_all() -> None:
         ([1.0, np.nan], [2.0], ["a", "b"], 0.5),
     ],
 )
-def test_bad_layers_are_refused_in_one_line(
-    z: list[float], edges: list[float], names: list[str], width: float
-) -> None:
+def test_bad_layers_are_refused_in_one_line(z: list[float], edges: list[float], names: list[str], width: float) -> None:
     with pytest.raises(InputError) as caught:
         layer_weights(z, edges, names, width)
     assert "\n" not in str(caught.value)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.data import covalent_radii
+
+from vibraloom.errors import InputError
 from vibraloom.structures.molecules import (
     COVALENT_RADII,
     assign_molecules,
     membership,
     molecule_centres,
 )
-
-from vibraloom.errors import InputError
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.757, 0.586, 0.0], [-0.757, 0.586, 0.0]])
 

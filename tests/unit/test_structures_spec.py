@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import TypeAdapter
-from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem, System, parse_system
 
 from vibraloom.errors import InputError
+from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem, System, parse_system
 
 INTERFACE = yaml.safe_load(
     "{kind: interface, slab: {element: Au, facet: 111, layers: 4, size: [4, 4]}, "
@@ -105,9 +105,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("place", "value", "named", "allowed"), BAD)
-def test_a_bad_entry_gives_one_line_that_says_what_is_allowed(
-    place: str, value: Any, named: str, allowed: str
-) -> None:
+def test_a_bad_entry_gives_one_line_that_says_what_is_allowed(place: str, value: Any, named: str, allowed: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_system(changed(place, value))
     message = str(caught.value)
