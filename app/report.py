@@ -7,6 +7,8 @@ from typing import Any
 
 from vibraloom.spectra.spectrum import Spectrum
 
+INTERFACE_LIMITS = (50.0, 4200.0)
+"""Range (cm⁻¹) of the overview of an interface: below it the response of a film diverges as 1/ω times its diffusion."""
 _STRETCH_MARGIN = 700.0
 """Room (cm⁻¹) on either side of the harmonic modes in the pictures of a molecule."""
 
@@ -59,7 +61,11 @@ def panels(run: Any, bands: dict[str, Any]) -> list[Any]:
             "ir_normal": "Response along the normal",
             "vdos": "Density of states",
         }
-        return [Panel(spectra[label], title, bands=measured) for label, title in chosen.items() if label in spectra]
+        return [
+            Panel(spectra[label], title, bands=measured, limits=INTERFACE_LIMITS)
+            for label, title in chosen.items()
+            if label in spectra
+        ]
     rows = bands["rows"]
     measured = [row["experiment"] for row in rows if row["experiment"]]
     limits = (max(0.0, rows[0]["model_harmonic"] - _STRETCH_MARGIN), rows[-1]["model_harmonic"] + _STRETCH_MARGIN)

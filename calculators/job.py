@@ -135,19 +135,23 @@ def versions(packages: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
-ENGINE_PACKAGES = (
-    "numpy",
-    "scipy",
-    "h5py",
-    "ase",
-    "pyscf",
-    "tblite",
-    "deepmd-kit",
-    "tensorflow-cpu",
-    "tensorflow",
-    "dpdata",
-)
-"""Distributions whose versions are recorded in done.json, where installed."""
+ENGINE_MODULES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "h5py": "h5py",
+    "ase": "ase",
+    "pyscf": "pyscf",
+    "tblite": "tblite",
+    "deepmd": "deepmd-kit",
+    "tensorflow": "tensorflow-cpu",
+    "dpdata": "dpdata",
+}
+"""Module to distribution; done.json records the versions of those that the job loaded."""
+
+
+def loaded_versions() -> dict[str, str]:
+    """Versions of Python, vibraloom and the engines that this process has imported."""
+    return versions([distribution for module, distribution in ENGINE_MODULES.items() if module in sys.modules])
 
 
 @contextmanager
@@ -193,7 +197,7 @@ def run_job(main: Callable[[dict[str, Any], Progress], None]) -> None:
         set_threads(whole_number(job, "threads", 1))
         main(job, Progress(folder))
         seconds = round(time.monotonic() - start, 3)
-        done = {"versions": versions(ENGINE_PACKAGES), "wall_seconds": seconds}
+        done = {"versions": loaded_versions(), "wall_seconds": seconds}
         write_text(folder / "done.json", json.dumps(done, indent=2))
 
 

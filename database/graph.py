@@ -89,7 +89,7 @@ def find(prefix: str) -> orm.Node:
         raise InputError(f"ID {prefix}: nothing has this ID here; vibraloom list shows what there is")
     if len(found) > 1:
         raise InputError(
-            f"ID {prefix}: {len(found)} entries begin so ({', '.join(node.uuid[:12] for node in found[:4])} …); give more characters"
+            f"ID {prefix}: {len(found)} begin so ({', '.join(node.uuid[:12] for node in found[:4])} …); give more characters"
         )
     return found[0]
 
@@ -172,6 +172,8 @@ def description(node: orm.Node) -> list[str]:
         return lines
     if isinstance(node, orm.StructureData):
         return [node.get_formula(), f"structure {short}"]
+    if isinstance(node, orm.Str):
+        return [node.value, f"text {short}"]
     kind = node.class_node_type.rstrip(".").rsplit(".", 1)[-1]
     return [
         {"Dict": "parameters", "SinglefileData": "file", "RemoteData": "folder", "ModelData": "model"}.get(kind, kind),

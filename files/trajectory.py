@@ -1,7 +1,7 @@
 """Trajectories on disk: H5MD files with units, step numbers and a schema number.
 
 Layout (H5MD 1.1): ``/particles/all/{position,velocity,species,mass,box}``, ``/observables/{dipole,polarizability,…}``.
-Positions and velocities are float32, observables and the cell float64, steps int64. Positions are unwrapped (no periodic folding).
+Positions and velocities are float32, observables and the cell float64, steps int64. Positions are unwrapped.
 """
 
 from __future__ import annotations

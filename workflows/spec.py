@@ -56,7 +56,7 @@ class Steps(_Word):
     """Training steps of each network."""
 
     energy: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the energy network")
-    dipole: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the dipole network")
+    dipole: StrictInt = Field(12000, ge=10, le=10_000_000, description="steps of the dipole network")
     polarizability: StrictInt = Field(8000, ge=10, le=10_000_000, description="steps of the polarizability network")
 
 

@@ -221,7 +221,8 @@ class SpectraWorkChain(WorkChain):
         found: dict[str, str] = {}
         for descendant in self.node.called_descendants:
             if "report" in descendant.outputs and isinstance(descendant.outputs.report, orm.Dict):
-                found |= descendant.outputs.report.get_dict().get("versions", {})
+                report = descendant.outputs.report.get_dict()
+                found |= {**report.get("versions", {}), **report.get("engine_versions", {})}
         return dict(sorted(found.items()))
 
     def deposit(self) -> ExitCode | None:

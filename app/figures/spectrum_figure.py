@@ -124,7 +124,7 @@ def overview_figure(panels: Sequence[Panel], *, title: str | None = None) -> Fig
         axes.set_title(_short(panel.title, 28), loc="left", fontsize=12, color=style.INK, parse_math=False, pad=12)
         _draw_verdict(axes, named)
         if len(named) > 1 or panel.sticks or panel.bands:
-            axes.legend(fontsize=8, frameon=False, loc="best")
+            axes.legend(fontsize=8, frameon=True, framealpha=0.9, edgecolor="none", loc="best")
     if title:
         figure.suptitle(_short(title, 40 * columns), fontsize=13, color=style.INK, x=0.01, ha="left", parse_math=False)
     first = next(iter(_named(panels[0].spectra, None).values()))
@@ -185,7 +185,7 @@ def _draw_lines(axes: Any, named: Mapping[str, Spectrum]) -> None:
         axes.plot(one.wavenumber, one.intensity, dashes, color=colour, linewidth=1.2, label=label)
     first = next(iter(named.values()))
     quantity = style.quantity_label(first.quantity)
-    if len({one.quantity for one in named.values()}) > 1:
+    if len({style.quantity_label(one.quantity) for one in named.values()}) > 1:
         quantity = "Raman" if first.quantity.startswith("raman") else "Intensity"
     axes.set_ylabel(f"{quantity} ({style.unit_label(first.unit)})", fontsize=11)
     style.tidy(axes)

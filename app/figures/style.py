@@ -47,7 +47,8 @@ def unit_label(unit: str) -> str:
 
 
 def quantity_label(quantity: str) -> str:
-    """Name of a quantity for an axis."""
+    """Name of a quantity for an axis; the frame it was taken in belongs to the legend."""
+    quantity = quantity.removesuffix("_eckart")
     if quantity.startswith("raman_"):
         return f"Raman, {quantity.removeprefix('raman_').replace('_', ' ')}"
     text = _QUANTITIES.get(quantity, quantity.replace("_", " "))

@@ -196,7 +196,7 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
 def layer_memberships(
     job: dict[str, Any], replicas: list[Replica], liquid: NDArray[np.int64]
 ) -> dict[str, list[NDArray[Any]]]:
-    """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: ``layer/contact`` → (F, A) per replica."""
+    """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: label → (F, A) per replica."""
     layers = required(job, "layers")
     member = np.asarray(job["molecules"])[liquid]
     found: dict[str, list[NDArray[Any]]] = {f"layer/{name}": [] for name in layers["names"]}
@@ -216,7 +216,9 @@ def shortened(spectrum: Spectrum, job: dict[str, Any]) -> Spectrum:
         "integration_timestep": timestep,
         "verlet_shift_at_3400": float(verlet_wavenumber(VERLET_SAMPLE, timestep)) - VERLET_SAMPLE,
     }
-    return replace(spectrum, conventions=replace(spectrum.conventions, extra=extra)).between(0.0, job["axis_end"])
+    stamps = job.get("context", {}).get("stamps", [])
+    made = replace(spectrum.conventions, extra=extra, notes=(*spectrum.conventions.notes, *stamps))
+    return replace(spectrum, conventions=made).between(0.0, job["axis_end"])
 
 
 def main(job: dict[str, Any], progress: Progress) -> None:

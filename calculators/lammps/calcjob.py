@@ -17,6 +17,7 @@ from vibraloom.calculators.lammps.checkpoints import newest_restart
 from vibraloom.calculators.lammps.convert import INCOMPLETE
 from vibraloom.calculators.lammps.input_writer import Settings, write_input, write_restart_input
 from vibraloom.calculators.script import DONE_FILE, ERROR_FILE, JOB_FILE, ScriptCalculation
+from vibraloom.files.trajectory import read_trajectory
 from vibraloom.nodes.trajectory import TrajectoryFile
 
 
@@ -102,3 +103,9 @@ class LammpsParser(DynamicsParser):
         if INCOMPLETE in names and ERROR_FILE not in names:
             return self.exit_codes.ERROR_INTERRUPTED
         return super().parse(**kwargs)
+
+    def collect(self, folder: Path) -> dict[str, Any]:
+        """The trajectories, and the version that LAMMPS itself gave."""
+        report = super().collect(folder)
+        first = read_trajectory(next(folder.glob("trajectory-*.h5")), arrays=False)
+        return {**report, "engine_versions": {"lammps": first.attributes["engine_version"]}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -170,10 +170,8 @@ def _model_at(model: type[BaseModel], location: list[Any], content: Any) -> type
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    found: list[type[BaseModel]] = []
-    for argument in typing.get_args(annotation):
-        found += _models_in(argument)
-    return found
+    arguments: tuple[Any, ...] = typing.get_args(annotation)
+    return [model for argument in arguments for model in _models_in(argument)]
 
 
 def _tags(model: type[BaseModel], location: list[Any]) -> list[str]:
@@ -193,8 +191,9 @@ def _describe(model: type[BaseModel], location: list[Any], content: Any) -> str:
     parent = _model_at(model, location[:-1], content)
     if parent is not None and location[-1] in parent.model_fields:
         field = parent.model_fields[location[-1]]
-        if str(typing.get_origin(field.annotation)) == str(Literal):
-            return " or ".join(repr(value) for value in typing.get_args(field.annotation))
+        allowed = typing.get_args(field.annotation)
+        if allowed and all(isinstance(value, (str, int)) for value in allowed):
+            return " or ".join(repr(value) for value in allowed)
         if field.description:
             return field.description
     return "this key with a value"
