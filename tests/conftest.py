@@ -4,6 +4,7 @@ Fixtures:
     reference_data: folder of the open data that VIBRALOOM_REFERENCE_DATA names (mark the test so, too).
     project: a ``.vibraloom/`` folder with a real AiiDA profile, loaded in this process; one for the session.
     in_project: the same, and this test runs inside it (current folder and VIBRALOOM_HOME).
+    new_project, film_project: folders of their own with a profile, for tests that run specs as a user does.
     cli: runs ``vibraloom ARGUMENTS`` as a process inside the project and returns the CompletedProcess.
 
 With VIBRALOOM_REQUIRE_ALL=1 (continuous integration) a skipped test is a failed test, except those marked
@@ -13,13 +14,16 @@ With VIBRALOOM_REQUIRE_ALL=1 (continuous integration) a skipped test is a failed
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -145,3 +149,86 @@ def cli(project: Path) -> Cli:
         )
 
     return run
+
+
+THIN_FILM = """\
+version: 1
+name: thin-film
+system:
+  kind: interface
+  slab: {element: Au, facet: 111, layers: 2, size: [4, 4]}
+  liquid: {molecule: H2O, thickness: 6 angstrom, density: 0.997 g/cm^3}
+  seed: 3
+dynamics:
+  {engine: lammps, model: spc/fw, temperature: 300 K, timestep: 0.5 fs, equilibration: 0.1 ps, length: LENGTH, every: 2 fs}
+response: {model: point-charges}
+spectra: [ir, {vdos: {by: [species, layer]}}]
+"""
+"""The smallest interface that shows every step; LENGTH is the production time."""
+
+
+@dataclass
+class Project:
+    """A folder with a profile, and the command ``vibraloom`` in it."""
+
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("VIBRALOOM_HOME", "AIIDA_PATH"))}
+        return {**kept, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start the command and return at once; it leads a process group of its own."""
+        return subprocess.Popen(
+            [str(Path(sys.executable).with_name("vibraloom")), *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str | Path, timeout: float = 300, code: int = 0) -> str:
+        """Run the command to its end; returns what it printed, after its exit code was checked."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout)
+        assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        return out if code == 0 else err
+
+    def json(self, *arguments: str | Path) -> Any:
+        """What the command prints with ``--json``."""
+        return json.loads(self.run(*arguments, "--json"))
+
+    def write_film(self, length: str, name: str = "film.yaml", **replaced: str) -> Path:
+        """Write the thin-film spec."""
+        text = THIN_FILM.replace("LENGTH", length)
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+NewProject = Callable[[], Project]
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewProject]:
+    """Make projects; they go with the session."""
+
+    def make() -> Project:
+        project = Project(tmp_path_factory.mktemp("project"))
+        project.run("init")
+        return project
+
+    yield make
+
+
+@pytest.fixture(scope="session")
+def film_project(new_project: NewProject) -> Project:
+    """A project in which the thin film was run once."""
+    project = new_project()
+    project.write_film("0.6 ps")
+    project.run("run", "film.yaml", "-o", "output")
+    return project

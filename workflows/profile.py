@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -144,7 +145,7 @@ def load_project_profile(option: str | None = None) -> Path:
         MissingError: no profile here; the message holds the command that makes it.
         InputError: a profile of another version, or an unknown name.
     """
-    _import_aiida()
+    _require_aiida()
     home = project_folder()
     if option is None:
         if home is None or not (home / MARKER).is_file():
@@ -245,11 +246,10 @@ def _check_layout(home: Path) -> None:
         )
 
 
-def _import_aiida() -> None:
-    try:
-        import aiida  # noqa: F401
-    except ImportError as error:
-        raise MissingError("aiida-core is not installed; run: pip install 'vibraloom[workflows]'") from error
+def _require_aiida() -> None:
+    # looked up, not imported: its import makes ~/.aiida unless AIIDA_PATH is set before
+    if importlib.util.find_spec("aiida") is None:
+        raise MissingError("aiida-core is not installed; run: pip install 'vibraloom[workflows]'")
 
 
 def _point_aiida_at(home: Path) -> None:
@@ -261,7 +261,7 @@ def _point_aiida_at(home: Path) -> None:
 
 
 def _set_aiida_folder(home: Path) -> None:
-    _import_aiida()
+    _require_aiida()
     from aiida.manage.configuration import settings as aiida_settings
 
     folder = home / ".aiida"

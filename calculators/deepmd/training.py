@@ -9,8 +9,10 @@ validation.npz.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -185,10 +187,20 @@ def _fetch_previous(folder: Path) -> None:
             shutil.copyfile(source, source.name)
 
 
+def _end_with_parent() -> None:
+    """Let the kernel end this process when its parent is killed, so that no second training writes here."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
 def _run_dp(arguments: list[str], log: Path, progress: Progress | None, steps: int) -> None:
     """Run ``dp --tf`` with ``arguments``, following lcurve.out."""
     with log.open("ab") as output:
-        process = subprocess.Popen([_dp(), "--tf", *arguments], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [_dp(), "--tf", *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
         try:
             while True:
                 try:
