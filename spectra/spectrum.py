@@ -141,7 +141,7 @@ class Spectrum:
         record = {
             "quantity": self.quantity,
             "unit": self.unit,
-            "conventions": self.conventions.as_dict(),
+            "conventions": _rounded(self.conventions.as_dict()),
             "schema": SCHEMA,
         }
         digest.update(json.dumps(record, sort_keys=True).encode())
@@ -152,3 +152,14 @@ class Spectrum:
             digest.update(name.encode())
             digest.update("\n".join(f"{value:.11e}" for value in arrays[name]).encode())
         return digest.hexdigest()
+
+
+def _rounded(record: Any) -> Any:
+    """Floats to 12 significant digits: a store that keeps 14 then changes no hash."""
+    if isinstance(record, float):
+        return float(f"{record:.12g}")
+    if isinstance(record, dict):
+        return {key: _rounded(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [_rounded(value) for value in record]
+    return record

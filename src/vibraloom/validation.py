@@ -178,8 +178,8 @@ def _tags(model: type[BaseModel], location: list[Any]) -> list[str]:
     """Values of the discriminator of the union at ``location``."""
     parent = _model_at(model, location[:-1], {})
     annotation = parent.model_fields[location[-1]].annotation if parent is not None else None
-    kinds = [entry.model_fields["kind"].annotation for entry in _models_in(annotation) if "kind" in entry.model_fields]
-    return [str(tag) for kind in kinds for tag in typing.get_args(kind)]
+    fields = [entry.model_fields["kind"] for entry in _models_in(annotation) if "kind" in entry.model_fields]
+    return [str(tag) for field in fields for tag in typing.get_args(field.annotation)]
 
 
 def _keys_at(model: type[BaseModel], location: list[Any], content: Any) -> list[str]:
