@@ -79,9 +79,7 @@ def python_page(note: str) -> str:
     from vibraloom import spectra
 
     parts = ["# Python interface", note]
-    parts.append(
-        "`from vibraloom.spectra import ...`. Times in fs, lengths in Å, temperatures in K, wavenumbers in cm⁻¹."
-    )
+    parts.append("`from vibraloom.spectra import ...`. Times in fs, lengths in Å, temperatures in K, wavenumbers in cm⁻¹.")
     for name in spectra.__all__:
         thing = getattr(spectra, name)
         if inspect.ismodule(thing):

@@ -63,9 +63,7 @@ def cli_page() -> str:
     parts = ["# Command line", NOTE, "What `--help` says for every command."]
     for name, command in commands():
         names = {"help_option_names": ["-h", "--help"]} if isinstance(command, click.Group) else {}
-        context = click.Context(
-            command, info_name=name, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH, **names
-        )
+        context = click.Context(command, info_name=name, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH, **names)
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         parts += [f"## {name}", f"```text\n{text}\n```"]
     return "\n\n".join(parts) + "\n"
@@ -272,8 +270,7 @@ def processes_page() -> str:
 
     parts.append("## Exit codes")
     parts.append(
-        "2xx: wrong input; 3xx: a computation failed; 4xx: it was interrupted and can go on."
-        " AiiDA's own codes stand beside them."
+        "2xx: wrong input; 3xx: a computation failed; 4xx: it was interrupted and can go on. AiiDA's own codes stand beside them."
     )
     named = {"ERROR_STRUCTURE": "the structure cannot be built", "ERROR_REFUSED": "a spectrum was refused"}
     rows = [("`vibraloom.build`", str(ERROR_STRUCTURE), "ERROR_STRUCTURE", named["ERROR_STRUCTURE"])]
@@ -367,11 +364,7 @@ def generated() -> dict[Path, str]:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` name those that are stale."""
-    stale = {
-        path: text
-        for path, text in generated().items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
-    }
+    stale = {path: text for path, text in generated().items() if not path.is_file() or path.read_text(encoding="utf-8") != text}
     if arguments == ["--check"]:
         for path in stale:
             print(f"{path.name}: stale; run: python docs/reference/generate.py", file=sys.stderr)

@@ -32,9 +32,7 @@ MOST_UNRUN = 8
 """Blocks that may stand without being run, in all pages together."""
 LANGUAGES = ("bash", "python")
 
-BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S
-)
+BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,7 @@ def runnable(page: Path) -> bool:
 
 
 ALONE = [
-    page.relative_to(ROOT).as_posix()
-    for page in PAGES
-    if runnable(page) and page.relative_to(ROOT).as_posix() not in SHARED
+    page.relative_to(ROOT).as_posix() for page in PAGES if runnable(page) and page.relative_to(ROOT).as_posix() not in SHARED
 ]
 """Pages that need nothing from another one."""
 
