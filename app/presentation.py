@@ -10,7 +10,7 @@ from rich.table import Table
 
 SHORT = 8
 """Length of the UUID prefix that is shown as ID."""
-WIDTH = 120
+WIDTH = 160
 """Columns of a table where the output is no terminal."""
 
 

@@ -91,9 +91,7 @@ def stop_orphan(node: orm.CalcJobNode) -> bool:
     return True
 
 
-def continued(
-    process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bool = False
-) -> tuple[dict[str, Any], str | None]:
+def continued(process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bool = False) -> tuple[dict[str, Any], str | None]:
     """Inputs that go on from an earlier attempt at the same job, if there is one.
 
     A finished attempt gives its own ``previous``, so that the cache answers; an unfinished one gives its folder, after its

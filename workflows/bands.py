@@ -118,14 +118,10 @@ def interface_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
             row[label] = _strongest(spectrum, low, high)
             for part, values in spectrum.parts.items():
                 if part.startswith("layer/"):
-                    single = Spectrum(
-                        spectrum.quantity, spectrum.wavenumber, values, spectrum.unit, spectrum.conventions
-                    )
+                    single = Spectrum(spectrum.quantity, spectrum.wavenumber, values, spectrum.unit, spectrum.conventions)
                     row[f"{label} {part.removeprefix('layer/')}"] = _strongest(single, low, high)
         rows.append(row)
-    return orm.Dict(
-        {"kind": "interface", "liquid": liquid.value, "rows": rows, "experiment_source": measured["source"]}
-    )
+    return orm.Dict({"kind": "interface", "liquid": liquid.value, "rows": rows, "experiment_source": measured["source"]})
 
 
 def _strongest(spectrum: Spectrum, low: float, high: float) -> float | None:

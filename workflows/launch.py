@@ -14,6 +14,7 @@ from plumpy import ProcessState
 
 from vibraloom import __version__
 from vibraloom.errors import InputError, MissingError
+from vibraloom.settings import setting
 from vibraloom.workflows.attempts import stop_orphan
 from vibraloom.workflows.spec import Spec
 
@@ -55,6 +56,7 @@ def inputs_of(spec: Spec) -> dict[str, Any]:
 
     if lacking := missing_engines(spec):
         raise MissingError(lacking[0])
+    resources = resources_of(spec)
     labels = ["python"]
     if spec.dynamics.engine == "lammps":
         from vibraloom.calculators.lammps.models import load_model
@@ -63,14 +65,32 @@ def inputs_of(spec: Spec) -> dict[str, Any]:
         labels.append("lmp")
     codes = {}
     for label in labels:
-        name = f"{label}@{spec.resources.computer}"
+        name = f"{label}@{resources['computer']}"
         try:
             codes[label] = orm.load_code(name)
         except NotExistent as error:
             package = "pip install 'vibraloom[deepmd]' && vibraloom init" if label == "lmp" else "vibraloom init"
             raise MissingError(f"code {name} is not set up; run: {package}") from error
     check_level_of(spec)
-    return {"spec": orm.Dict(spec.model_dump(mode="json", exclude_none=True)), "codes": codes}
+    content = {**spec.model_dump(mode="json", exclude_none=True), "resources": resources}
+    return {"spec": orm.Dict(content), "codes": codes}
+
+
+def resources_of(spec: Spec) -> dict[str, Any]:
+    """Computer and cores: VIBRALOOM_* before the spec, the spec before the settings files, those before the defaults.
+
+    Raises:
+        InputError: cores that are no whole number above 0.
+    """
+    found: dict[str, Any] = {}
+    for name in ("computer", "cores"):
+        chosen = setting(name)
+        given = getattr(spec.resources, name)
+        overruled = chosen.origin.startswith("VIBRALOOM_") or given is None
+        found[name] = chosen.value if overruled else given
+        if name == "cores" and (not str(found[name]).isdigit() or int(found[name]) < 1):
+            raise InputError(f"{chosen.origin}: cores: {found[name]}: allowed: a whole number above 0")
+    return {"computer": str(found["computer"]), "cores": int(found["cores"])}
 
 
 def check_level_of(spec: Spec) -> None:
@@ -86,9 +106,7 @@ def check_level_of(spec: Spec) -> None:
         return
     atoms, _ = build(spec.system)
     try:
-        check_level(
-            LevelOfTheory(spec.labels.functional, spec.labels.basis, field=spec.labels.field), list(atoms.numbers)
-        )
+        check_level(LevelOfTheory(spec.labels.functional, spec.labels.basis, field=spec.labels.field), list(atoms.numbers))
     except InputError as error:
         raise InputError(f"{spec.name}: labels: {error}") from error
 
@@ -105,11 +123,7 @@ def finished_run(spec: Spec) -> orm.WorkChainNode | None:
     """The newest finished run of this spec by this release into the same collection, if there is one."""
     for node in runs_of(spec.content_hash()):
         same = node.base.extras.get(RELEASE, None) == __version__
-        if (
-            same
-            and node.is_finished_ok
-            and node.inputs.spec.get_dict().get("deposit") == spec.deposit.model_dump(mode="json")
-        ):
+        if same and node.is_finished_ok and node.inputs.spec.get_dict().get("deposit") == spec.deposit.model_dump(mode="json"):
             return node
     return None
 
@@ -175,9 +189,7 @@ def only_runner(home: Path, spec: Spec) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(
-                f"{spec.name}: another vibraloom run of this spec is at work; wait for it or stop it"
-            ) from error
+            raise InputError(f"{spec.name}: another vibraloom run of this spec is at work; wait for it or stop it") from error
         yield
 
 

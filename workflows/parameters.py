@@ -30,6 +30,11 @@ def _model(run: Spec) -> Model:
     return run.model
 
 
+def cores(run: Spec) -> int:
+    """Cores of one job."""
+    return run.resources.cores or 1
+
+
 def sampling(run: Spec) -> dict[str, Any]:
     """Sampling dynamics."""
     words = _labels(run)
@@ -49,7 +54,7 @@ def labels(run: Spec) -> dict[str, Any]:
         "functional": words.functional,
         "basis": words.basis,
         "field": words.field,
-        "processes": run.resources.cores,
+        "processes": cores(run),
     }
 
 
@@ -59,17 +64,14 @@ def dft_modes(run: Spec) -> dict[str, Any]:
     return {
         "engine": {"kind": words.engine, "functional": words.functional, "basis": words.basis},
         "polarizability": False,
-        "processes": run.resources.cores,
+        "processes": cores(run),
     }
 
 
 def trainings(run: Spec) -> dict[str, dict[str, Any]]:
     """One training per target."""
     words = _model(run)
-    return {
-        target: {"target": target, "steps": getattr(words.steps, target), "seed": words.seed}
-        for target in words.targets
-    }
+    return {target: {"target": target, "steps": getattr(words.steps, target), "seed": words.seed} for target in words.targets}
 
 
 def ase_dynamics(run: Spec) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def ase_dynamics(run: Spec) -> dict[str, Any]:
         "replicas": words.replicas,
         "seed": words.seed,
         "checkpoint": CHECKPOINT_FRAMES,
-        "processes": run.resources.cores,
+        "processes": cores(run),
     }
 
 

@@ -38,6 +38,7 @@ def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
         InputError: the folder was made by a newer release.
         MissingError: AiiDA is not installed.
     """
+    _require_aiida()
     home = project_folder_to_make(start)
     _check_layout(home)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -162,9 +163,7 @@ def load_project_profile(option: str | None = None) -> Path:
         _touch_storage()
     except ConfigurationError as error:
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"profile {name}: {reason}; run: vibraloom init, or give an existing profile with --profile"
-        ) from error
+        raise InputError(f"profile {name}: {reason}; run: vibraloom init, or give an existing profile with --profile") from error
     return home or project_folder_to_make()
 
 
@@ -180,9 +179,7 @@ def _touch_storage() -> None:
         ) from error
     except (CorruptStorage, ConfigurationError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"the profile's storage cannot be read ({reason}); restore .vibraloom from a backup"
-        ) from error
+        raise InputError(f"the profile's storage cannot be read ({reason}); restore .vibraloom from a backup") from error
 
 
 def start_daemon() -> None:
@@ -237,9 +234,7 @@ def _check_layout(home: Path) -> None:
     content: Any = yaml.safe_load(marker.read_text(encoding="utf-8"))
     schema = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(schema, int):
-        raise InputError(
-            f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; restore the file or run: vibraloom uninstall"
-        )
+        raise InputError(f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; restore the file or run: vibraloom uninstall")
     if schema > SCHEMA:
         raise InputError(
             f"{marker}: schema: {schema}: allowed: 1 to {SCHEMA}; this project was made by a newer vibraloom, update it"

@@ -38,9 +38,7 @@ class Labels(_Word):
 
     engine: Literal["pyscf"] = Field("pyscf", description="electronic-structure engine")
     functional: str = Field("PBE", description="density functional, by its libxc name")
-    basis: str = Field(
-        "aug-cc-pVDZ", description="basis set, by its name in pyscf; diffuse functions are needed for Raman"
-    )
+    basis: str = Field("aug-cc-pVDZ", description="basis set, by its name in pyscf; diffuse functions are needed for Raman")
     frames: StrictInt = Field(90, ge=4, le=100_000, description="number of labelled frames")
     sample: Sampling = Field(default_factory=lambda: Sampling(), description="how the frames are sampled")
     field: quantity("electric_field", above=0, maximum=0.02) = Field(  # type: ignore[valid-type]
@@ -73,9 +71,7 @@ class Dynamics(_Word):
     """Molecular dynamics: thermostatted equilibration, then NVE replicas."""
 
     engine: Literal["ase", "lammps"] = Field(description="dynamics engine")
-    model: str | None = Field(
-        None, description="classical model of the LAMMPS engine, such as spc/fw; absent: the learned model"
-    )
+    model: str | None = Field(None, description="classical model of the LAMMPS engine, such as spc/fw; absent: the learned model")
     temperature: quantity("temperature", above=0, maximum=5000) = Field("300 K", description="temperature")  # type: ignore[valid-type]
     timestep: quantity("time", above=0, maximum=5) = Field("0.5 fs", description="integration time step")  # type: ignore[valid-type]
     equilibration: quantity("time", minimum=0) = Field("1 ps", description="thermostatted run before the production")  # type: ignore[valid-type]
@@ -96,9 +92,7 @@ class Dynamics(_Word):
         if self.length < 20 * self.every:
             raise ValueError(f"@length allowed: at least 20 stored frames ({20 * self.every:g} fs)")
         if (self.engine == "lammps") != (self.model is not None):
-            raise ValueError(
-                "@model allowed: a classical model such as spc/fw with engine lammps; no model with engine ase"
-            )
+            raise ValueError("@model allowed: a classical model such as spc/fw with engine lammps; no model with engine ase")
         if self.model is not None and self.model not in available_models("molecule"):
             raise ValueError(f"@model allowed: {', '.join(available_models('molecule'))}")
         return self
@@ -107,9 +101,7 @@ class Dynamics(_Word):
 class Response(_Word):
     """How dipole and polarizability follow from the trajectory."""
 
-    model: Literal["learned", "point-charges"] = Field(
-        "learned", description="learned surfaces, or the charges of the model"
-    )
+    model: Literal["learned", "point-charges"] = Field("learned", description="learned surfaces, or the charges of the model")
 
 
 By = Literal["species", "layer"]
@@ -141,10 +133,12 @@ def _requested(value: object) -> object:
 
 
 class Resources(_Word):
-    """What a job may use."""
+    """What a job may use; what is left out comes from the settings (``vibraloom doctor`` prints them)."""
 
-    cores: StrictInt = Field(2, ge=1, le=4096, description="cores of one job")
-    computer: str = Field("localhost", description="AiiDA computer that runs the jobs")
+    cores: Annotated[StrictInt, Field(ge=1, le=4096)] | None = Field(
+        None, description="cores of one job; left out: the setting cores"
+    )
+    computer: str | None = Field(None, description="AiiDA computer that runs the jobs; left out: the setting computer")
 
 
 class Deposit(_Word):
@@ -162,9 +156,7 @@ class Spec(_Word):
     labels: Labels | None = Field(None, description="reference calculations for the learned model")
     model: Model | None = Field(None, description="learned model")
     dynamics: Dynamics = Field(description="molecular dynamics")
-    response: Response = Field(
-        default_factory=lambda: Response(), description="dipole and polarizability along the trajectory"
-    )
+    response: Response = Field(default_factory=lambda: Response(), description="dipole and polarizability along the trajectory")
     spectra: tuple[Annotated[Requested, BeforeValidator(_requested)], ...] = Field(
         min_length=1,
         description="spectra to compute",

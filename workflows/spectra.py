@@ -50,6 +50,7 @@ class SpectraWorkChain(WorkChain):
             cls.deposit,
             cls.results,
         )
+        spec.exit_code(210, "ERROR_WRONG_INPUT", message="{message}")
         spec.exit_code(310, "ERROR_STEP_FAILED", message="{message}")
 
     def setup(self) -> None:
@@ -73,7 +74,7 @@ class SpectraWorkChain(WorkChain):
         system = orm.Dict(self.inputs.spec["system"])
         results, node = build_structure.run_get_node(system, metadata={"call_link_label": "build"})
         if not node.is_finished_ok:
-            return self._failed(f"structure: {node.exit_message}")
+            return self.exit_codes.ERROR_WRONG_INPUT.format(message=node.exit_message)
         self.ctx.structure, self.ctx.report = results["structure"], results["report"]
         return None
 

@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of :data:`COMMANDS`."""
-        return list(COMMANDS)
+        return [*COMMANDS]  # not list(): the command of that name stands in this package
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of ``cmd_name``; None if there is no such command."""

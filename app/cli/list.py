@@ -45,7 +45,7 @@ def command(collection: str | None, quantity: str | None, name: str | None, prof
         "fidelity",
         "collection",
     ):
-        table.add_column(heading, no_wrap=heading in ("ID", "range cm⁻¹"))
+        table.add_column(heading, no_wrap=True)
     for entry in found:
         attributes, context = entry.attributes, entry.attributes["context"]
         temperature = attributes["conventions"]["temperature"]

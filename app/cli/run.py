@@ -61,7 +61,7 @@ def command(spec_path: Path, again: bool, check: bool, folder: Path | None, prof
             )
         else:
             node = _run(spec, inputs)
-    _conclude(node, folder, as_json)
+    _conclude(node, spec_path, folder, as_json)
 
 
 def _run(spec: Any, inputs: dict[str, Any]) -> Any:
@@ -108,15 +108,17 @@ def _run(spec: Any, inputs: dict[str, Any]) -> Any:
     return process.node
 
 
-def _conclude(node: Any, folder: Path | None, as_json: bool) -> None:
+def _conclude(node: Any, spec_path: Path, folder: Path | None, as_json: bool) -> None:
     from vibraloom.app.presentation import run_summary
-    from vibraloom.errors import ComputationError
+    from vibraloom.errors import ComputationError, InputError
 
     if node.is_killed:
         click.echo(
             f"interrupted: run {node.uuid[:8]} stopped; the same command goes on from what is finished", err=True
         )
         sys.exit(INTERRUPTED)
+    if node.exit_status is not None and 200 <= node.exit_status < 300:
+        raise InputError(f"{spec_path}: {node.exit_message}")
     if not node.is_finished_ok:
         message = node.exit_message or f"ended as {node.process_state.value}"
         raise ComputationError(

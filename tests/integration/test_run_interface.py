@@ -87,7 +87,7 @@ def test_every_export_is_read_back_to_the_last_digit(film_project: Project) -> N
         assert spectrum.standard_error is not None
     import jcamp
 
-    data = jcamp.jcamp_readfile(str(film_project.folder / "one.jdx"))
+    data = jcamp.readfile(str(film_project.folder / "one.jdx"))
     np.testing.assert_array_equal(data["y"], reference.intensity)
 
 
