@@ -20,6 +20,16 @@ DONE_FILE = "done.json"
 ERROR_FILE = "error.json"
 
 
+EXIT_CODES = (
+    (210, "ERROR_INPUT", "{message}"),
+    (310, "ERROR_COMPUTATION", "{message}"),
+    (320, "ERROR_UNEXPECTED", "{message}"),
+    (330, "ERROR_MISSING", "{message}"),
+    (410, "ERROR_INTERRUPTED", "The job was cut off before it was done; its folder holds what is finished."),
+)
+"""Status, label and message: 2xx input, 3xx failure, 4xx partial."""
+
+
 class ScriptCalculation(CalcJob):
     """Writes ``job.json`` from ``parameters``, runs one module of ours, retrieves its results.
 
@@ -59,15 +69,9 @@ class ScriptCalculation(CalcJob):
             required=False,
             help="What the script says about its run: settings, counts, versions, seconds.",
         )
-        spec.exit_code(210, "ERROR_INPUT", message="{message}")
-        spec.exit_code(310, "ERROR_COMPUTATION", message="{message}")
-        spec.exit_code(320, "ERROR_UNEXPECTED", message="{message}")
-        spec.exit_code(330, "ERROR_MISSING", message="{message}")
-        spec.exit_code(
-            410,
-            "ERROR_INTERRUPTED",
-            message="The job was cut off before it was done; its folder holds what is finished.",
-        )
+        # a failure is no answer: without this AiiDA's cache would serve it again
+        for status, label, message in EXIT_CODES:
+            spec.exit_code(status, label, message=message, invalidates_cache=True)
 
     def files(self) -> dict[str, bytes]:
         """File name → content of what is written into the job's folder besides ``job.json``."""

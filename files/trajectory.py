@@ -6,6 +6,7 @@ Positions and velocities are float32, observables and the cell float64, steps in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from vibraloom import __version__
 from vibraloom.durable import replacing
-from vibraloom.errors import InputError
+from vibraloom.errors import ComputationError, InputError
 
 SCHEMA = 1
 """Schema number of the H5MD layout."""
@@ -111,40 +112,53 @@ def write_trajectory(path: str | Path, trajectory: Trajectory, *, compress: bool
         ComputationError: the disk is full or the folder cannot be written.
     """
     options: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if compress else {}
-    with replacing(path) as temporary, h5py.File(temporary, "w") as handle:
-        header = handle.create_group("h5md")
-        header.attrs["version"] = np.array([1, 1], dtype=np.int32)
-        header.create_group("author").attrs["name"] = "vibraloom"
-        creator = header.create_group("creator")
-        creator.attrs["name"] = "vibraloom"
-        creator.attrs["version"] = __version__
-        own = handle.create_group("vibraloom")
-        own.attrs["schema"] = SCHEMA
-        own.attrs["timestep"] = trajectory.timestep
-        own.attrs["timestep_unit"] = "fs"
-        for name, value in trajectory.attributes.items():
-            own.attrs[name] = value
-        particles = handle.create_group("particles/all")
-        particles.create_dataset("species", data=np.asarray(trajectory.numbers, dtype=np.int32))
-        masses = particles.create_dataset("mass", data=np.asarray(trajectory.masses, dtype=np.float64))
-        masses.attrs["unit"] = UNITS["mass"]
-        box = particles.create_group("box")
-        box.attrs["dimension"] = 3
-        box.attrs["boundary"] = ["periodic" if flag else "none" for flag in trajectory.pbc]
-        if trajectory.cell is not None:
-            edges = box.create_dataset("edges", data=np.asarray(trajectory.cell, dtype=np.float64))
-            edges.attrs["unit"] = UNITS["position"]
-        step = particles.create_dataset("step", data=np.asarray(trajectory.step, dtype=np.int64))
-        time = particles.create_dataset(
-            "time", data=np.asarray(trajectory.step, dtype=np.float64) * trajectory.timestep
-        )
-        time.attrs["unit"] = UNITS["time"]
-        for name, values in (("position", trajectory.positions), ("velocity", trajectory.velocities)):
-            if values is not None:
-                _write_element(particles, name, np.asarray(values, dtype=np.float32), step, time, options)
-        observables = handle.create_group("observables")
-        for name, values in trajectory.observables.items():
-            _write_element(observables, name, np.asarray(values, dtype=np.float64), step, time, options)
+    try:
+        with replacing(path) as temporary, h5py.File(temporary, "w") as handle:
+            _write_content(handle, trajectory, options)
+    except RuntimeError as error:
+        # HDF5 reports a full disk so, when it closes the file
+        raise ComputationError(f"{path}: cannot be written ({_reason(error)}); free space or choose another folder") from error
+
+
+def _reason(error: RuntimeError) -> str:
+    found = re.search(r"error message = '([^']*)'", str(error))
+    return found.group(1) if found else str(error).splitlines()[0]
+
+
+def _write_content(handle: h5py.File, trajectory: Trajectory, options: dict[str, Any]) -> None:
+    header = handle.create_group("h5md")
+    header.attrs["version"] = np.array([1, 1], dtype=np.int32)
+    header.create_group("author").attrs["name"] = "vibraloom"
+    creator = header.create_group("creator")
+    creator.attrs["name"] = "vibraloom"
+    creator.attrs["version"] = __version__
+    own = handle.create_group("vibraloom")
+    own.attrs["schema"] = SCHEMA
+    own.attrs["timestep"] = trajectory.timestep
+    own.attrs["timestep_unit"] = "fs"
+    for name, value in trajectory.attributes.items():
+        own.attrs[name] = value
+    particles = handle.create_group("particles/all")
+    particles.create_dataset("species", data=np.asarray(trajectory.numbers, dtype=np.int32))
+    masses = particles.create_dataset("mass", data=np.asarray(trajectory.masses, dtype=np.float64))
+    masses.attrs["unit"] = UNITS["mass"]
+    box = particles.create_group("box")
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = ["periodic" if flag else "none" for flag in trajectory.pbc]
+    if trajectory.cell is not None:
+        edges = box.create_dataset("edges", data=np.asarray(trajectory.cell, dtype=np.float64))
+        edges.attrs["unit"] = UNITS["position"]
+    step = particles.create_dataset("step", data=np.asarray(trajectory.step, dtype=np.int64))
+    time = particles.create_dataset(
+        "time", data=np.asarray(trajectory.step, dtype=np.float64) * trajectory.timestep
+    )
+    time.attrs["unit"] = UNITS["time"]
+    for name, values in (("position", trajectory.positions), ("velocity", trajectory.velocities)):
+        if values is not None:
+            _write_element(particles, name, np.asarray(values, dtype=np.float32), step, time, options)
+    observables = handle.create_group("observables")
+    for name, values in trajectory.observables.items():
+        _write_element(observables, name, np.asarray(values, dtype=np.float64), step, time, options)
 
 
 def _write_element(

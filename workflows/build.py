@@ -25,6 +25,6 @@ def build_structure(system: orm.Dict) -> dict[str, Any] | ExitCode:
     try:
         atoms, report = build(TypeAdapter(System).validate_python(system.get_dict()))
     except VibraloomError as error:
-        return ExitCode(ERROR_STRUCTURE, str(error))
+        return ExitCode(ERROR_STRUCTURE, str(error), invalidates_cache=True)
     molecule = [int(index) for index in atoms.arrays["molecule"]]
     return {"structure": orm.StructureData(ase=atoms), "report": orm.Dict({**report, "molecule": molecule})}

@@ -65,7 +65,7 @@ def deposit(collection: orm.Str, **spectra: SpectrumData) -> orm.Dict | ExitCode
     """
     reasons = [reason for node in spectra.values() for reason in refusals(node.base.attributes.all)]
     if reasons:
-        return ExitCode(ERROR_REFUSED, f"deposit refused: {'; '.join(reasons)}")
+        return ExitCode(ERROR_REFUSED, f"deposit refused: {'; '.join(reasons)}", invalidates_cache=True)
     entries = [
         {
             "label": label,

@@ -193,6 +193,8 @@ def start_daemon() -> None:
     client = get_daemon_client()
     if client.is_daemon_running:
         return
+    # the daemon starts verdi by name; the environment's own may not be on PATH
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         client.start_daemon()
     except DaemonException as error:

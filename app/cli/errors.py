@@ -42,6 +42,12 @@ def reporting() -> Iterator[None]:
             InputError.exit_code,
         )
     except Exception as error:
+        if type(error).__module__.startswith("sqlalchemy") and type(error).__name__ == "OperationalError":
+            reason = str(getattr(error, "orig", error)) or "no reason given"
+            _leave(
+                f"the project's database cannot be used ({reason}); free space, then run the same command again",
+                ComputationError.exit_code,
+            )
         _fault(error)
 
 

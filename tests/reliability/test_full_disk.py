@@ -5,7 +5,6 @@ The limit is the kernel's own on the size of a file (RLIMIT_FSIZE), which makes 
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
@@ -15,9 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-from vibraloom.errors import ComputationError
-from vibraloom.files.trajectory import Trajectory, write_trajectory
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -47,29 +43,30 @@ def test_a_plain_spectrum_is_whole_or_absent(suffix: str, tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {"dipole.npy", target.name}
 
 
+WRITER = """
+import numpy as np
+from vibraloom.errors import ComputationError
+from vibraloom.files.trajectory import Trajectory, write_trajectory
+frames = 2000
+numbers, masses, positions = np.array([1]), np.array([1.0]), np.zeros((frames, 1, 3))
+try:
+    write_trajectory("t.h5", Trajectory(numbers, masses, np.arange(frames), 0.5, positions))
+except ComputationError as error:
+    print(error)
+"""
+
+
 def test_a_trajectory_is_whole_or_absent(tmp_path: Path) -> None:
-    frames = 2000
-    trajectory = Trajectory(
-        numbers=np.array([1]),
-        masses=np.array([1.0]),
-        step=np.arange(frames),
-        timestep=0.5,
-        positions=np.zeros((frames, 1, 3)),
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=limited,
+        timeout=60,
+        check=False,
     )
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        limited()
-        try:
-            write_trajectory(tmp_path / "t.h5", trajectory)
-            os.write(write, b"written")
-        except ComputationError as error:
-            os.write(write, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    said = os.read(read, 1000).decode()
-    assert "t.h5: cannot be written" in said
+    assert "t.h5: cannot be written" in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
