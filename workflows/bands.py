@@ -10,7 +10,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from vibraloom.nodes.spectrum import SpectrumData
-from vibraloom.spectra.bands import find_bands
+from vibraloom.spectra.bands import Band, find_bands
 from vibraloom.spectra.spectrum import Spectrum
 
 REACH = 120.0
@@ -29,7 +29,7 @@ def _nearest(spectrum: Spectrum | None, wavenumber: float) -> float | None:
     """Position of the strongest band within :data:`REACH` of ``wavenumber``, or None."""
     if spectrum is None:
         return None
-    bands = find_bands(spectrum, wavenumber - REACH, wavenumber + REACH)
+    bands = _bands_of(spectrum, wavenumber - REACH, wavenumber + REACH)
     if not bands:
         return None
     return float(min(bands, key=lambda band: abs(band.position - wavenumber) - 1e-9 * band.height).position)
@@ -125,5 +125,11 @@ def interface_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
 
 
 def _strongest(spectrum: Spectrum, low: float, high: float) -> float | None:
-    bands = find_bands(spectrum, low, high)
+    bands = _bands_of(spectrum, low, high)
     return float(max(bands, key=lambda band: band.height).position) if bands else None
+
+
+def _bands_of(spectrum: Spectrum, low: float, high: float) -> list[Band]:
+    """Bands in a window; none where a run is so short that the window holds fewer than three bins."""
+    inside = (spectrum.wavenumber >= low) & (spectrum.wavenumber <= high)
+    return find_bands(spectrum, low, high) if inside.sum() >= 3 else []

@@ -193,8 +193,6 @@ def start_daemon() -> None:
     client = get_daemon_client()
     if client.is_daemon_running:
         return
-    # the daemon starts verdi by name; the environment's own may not be on PATH
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         client.start_daemon()
     except DaemonException as error:
@@ -247,6 +245,10 @@ def _require_aiida() -> None:
     # looked up, not imported: its import makes ~/.aiida unless AIIDA_PATH is set before
     if importlib.util.find_spec("aiida") is None:
         raise MissingError("aiida-core is not installed; run: pip install 'vibraloom[workflows]'")
+    # AiiDA looks for verdi on PATH when it is imported; the daemon is started by it
+    here = str(Path(sys.executable).parent)
+    if here not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = f"{here}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def _point_aiida_at(home: Path) -> None:
