@@ -59,9 +59,6 @@ def inputs_of(spec: Spec) -> dict[str, Any]:
     resources = resources_of(spec)
     labels = ["python"]
     if spec.dynamics.engine == "lammps":
-        from vibraloom.calculators.lammps.models import load_model
-
-        load_model(spec.dynamics.model or "", "molecule")
         labels.append("lmp")
     codes = {}
     for label in labels:
