@@ -25,14 +25,16 @@ def reference_bands() -> dict[str, Any]:
     return yaml.safe_load(Path(__file__).with_name("reference_bands.yaml").read_text(encoding="utf-8"))
 
 
-def _nearest(spectrum: Spectrum | None, wavenumber: float) -> float | None:
-    """Position of the strongest band within :data:`REACH` of ``wavenumber``, or None."""
+def _nearest(spectrum: Spectrum | None, wavenumber: float, modes: list[float]) -> float | None:
+    """Position of the band within :data:`REACH` of ``wavenumber`` that no other mode is nearer to, or None."""
     if spectrum is None:
         return None
-    bands = _bands_of(spectrum, wavenumber - REACH, wavenumber + REACH)
-    if not bands:
-        return None
-    return float(min(bands, key=lambda band: abs(band.position - wavenumber) - 1e-9 * band.height).position)
+    bands = [
+        band
+        for band in _bands_of(spectrum, wavenumber - REACH, wavenumber + REACH)
+        if min(modes, key=lambda mode: abs(mode - band.position)) == wavenumber
+    ]
+    return float(max(bands, key=lambda band: band.height).position) if bands else None
 
 
 @calcfunction
@@ -55,10 +57,10 @@ def molecule_bands(formula: orm.Str, model_modes: orm.Dict, dft_modes: orm.Dict,
         rows.append(
             {
                 "mode": number + 1,
-                "infrared": _nearest(found.get("ir_eckart"), wavenumber),
-                "raman_isotropic": _nearest(found.get("raman_isotropic"), wavenumber),
-                "raman_anisotropic": _nearest(found.get("raman_anisotropic_eckart"), wavenumber),
-                "vdos": _nearest(found.get("vdos_eckart"), wavenumber),
+                "infrared": _nearest(found.get("ir_eckart"), wavenumber, harmonic),
+                "raman_isotropic": _nearest(found.get("raman_isotropic"), wavenumber, harmonic),
+                "raman_anisotropic": _nearest(found.get("raman_anisotropic_eckart"), wavenumber, harmonic),
+                "vdos": _nearest(found.get("vdos_eckart"), wavenumber, harmonic),
                 "model_harmonic": wavenumber,
                 "model_km_mol": intensities[number],
                 "dft_harmonic": dft_harmonic[number] if number < len(dft_harmonic) else None,
