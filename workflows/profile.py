@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shlex
 import shutil
+import socket
 import sys
 import warnings
 from pathlib import Path
@@ -19,13 +20,10 @@ from vibraloom.settings import project_folder, project_folder_to_make, setting
 
 SCHEMA = 1
 """Layout of ``.vibraloom/``; a newer one is refused."""
+HOST = "host"
+"""File in ``.vibraloom/work/`` that names the machine on which init ran; the embedded broker lives there."""
 MARKER = "made-by-init"
 """File in ``.vibraloom/`` that names the layout and what init made."""
-
-
-def aiida_path(home: Path) -> Path:
-    """Folder that AIIDA_PATH must name."""
-    return home
 
 
 def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
@@ -96,6 +94,7 @@ def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
         code.description = description
         code.store()
         made.append(f"code {label}@localhost: {path}")
+    write_text(home / "work" / HOST, socket.gethostname() + "\n")
     write_text(home / MARKER, f"schema: {SCHEMA}\nprofile: {name}\n")
     return home, made
 
@@ -220,7 +219,7 @@ def remove(home: Path) -> None:
 def environment(home: Path) -> dict[str, str]:
     """Variables that let verdi use the project's profile."""
     return {
-        "AIIDA_PATH": str(aiida_path(home)),
+        "AIIDA_PATH": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
 
@@ -253,7 +252,7 @@ def _require_aiida() -> None:
 
 def _point_aiida_at(home: Path) -> None:
     """AiiDA reads AIIDA_PATH once, when it is imported; so this comes before its first import."""
-    os.environ["AIIDA_PATH"] = str(aiida_path(home))
+    os.environ["AIIDA_PATH"] = str(home)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Creating AiiDA configuration folder")
         _set_aiida_folder(home)

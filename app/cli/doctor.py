@@ -110,7 +110,7 @@ def _project() -> list[Finding]:
         return [Finding("project", False, f"no .vibraloom at or above {Path.cwd()}", "vibraloom init")]
     findings = []
     try:
-        from vibraloom.workflows.profile import load_project_profile
+        from vibraloom.workflows.profile import HOST, load_project_profile
 
         load_project_profile()
         from aiida import orm
@@ -133,7 +133,7 @@ def _project() -> list[Finding]:
                 "move the project to a local disk, or use PostgreSQL",
             )
         )
-    host = home / "work" / "host"
+    host = home / "work" / HOST
     if host.is_file() and host.read_text(encoding="utf-8").strip() != socket.gethostname():
         findings.append(
             Finding("broker", False, f"it lives on {host.read_text(encoding='utf-8').strip()}", "run vibraloom there")
