@@ -84,7 +84,7 @@ def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
             workdir=str(home / "work"),
         ).store()
         computer.configure(safe_interval=0.0, use_login_shell=False)
-        computer.set_minimum_job_poll_interval(0.5)
+        computer.set_minimum_job_poll_interval(0.2)
         computer.set_default_mpiprocs_per_machine(1)
         made.append("computer localhost (direct)")
     for label, description, path, prepend in _codes():
