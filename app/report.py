@@ -9,6 +9,8 @@ from vibraloom.spectra.spectrum import Spectrum
 
 INTERFACE_LIMITS = (50.0, 4200.0)
 """Range (cm⁻¹) of the overview of an interface: below it the response of a film diverges as 1/ω times its diffusion."""
+_FEWEST_SIBLINGS = 3
+"""From this many on, like data are drawn as one box."""
 _STRETCH_MARGIN = 700.0
 """Room (cm⁻¹) on either side of the harmonic modes in the pictures of a molecule."""
 
@@ -97,7 +99,7 @@ def write_provenance_picture(node: Any, path: Path) -> None:
 
 
 def provenance_graph(node: Any) -> Any:
-    """The graph behind ``node`` for drawing: folders of jobs and their raw retrieved files are left out."""
+    """The graph behind ``node`` for drawing: folders of jobs are left out, like data of replicas are one box."""
     import networkx as nx
     from aiida import orm
 
@@ -121,4 +123,18 @@ def provenance_graph(node: Any) -> Any:
             kind = "data"
         drawn.add_node(uuid, label="\n".join(description(each)), kind=kind)
     drawn.add_edges_from((source, target) for source, target, _ in graph.edges if source in drawn and target in drawn)
+    _merge_siblings(drawn)
     return drawn
+
+
+def _merge_siblings(drawn: Any) -> None:
+    """Draw data of one kind with the same makers and users, such as the trajectories of replicas, as one box."""
+    families: dict[Any, list[str]] = {}
+    for uuid, entry in drawn.nodes(data=True):
+        if entry["kind"] == "data":
+            kin = (entry["label"].split("\n")[0], frozenset(drawn.predecessors(uuid)), frozenset(drawn.successors(uuid)))
+            families.setdefault(kin, []).append(uuid)
+    for (what, _, _), members in families.items():
+        if len(members) >= _FEWEST_SIBLINGS:
+            drawn.nodes[members[0]]["label"] = f"{len(members)} × {what}"
+            drawn.remove_nodes_from(members[1:])
