@@ -94,20 +94,6 @@ def find(prefix: str) -> orm.Node:
     return found[0]
 
 
-def find_spectrum(prefix: str) -> SpectrumData:
-    """The spectrum with this ID.
-
-    Raises:
-        InputError: as :func:`find`, or the ID is of something else.
-    """
-    node = find(prefix)
-    if not isinstance(node, SpectrumData):
-        raise InputError(
-            f"ID {prefix}: a {node.class_node_type.split('.')[-2]}, not a spectrum; vibraloom list shows the spectra"
-        )
-    return node
-
-
 def run_of(node: orm.Node) -> orm.ProcessNode | None:
     """The outermost process that made ``node``."""
     process = node if isinstance(node, orm.ProcessNode) else node.creator

@@ -114,11 +114,6 @@ def lammps_dynamics(run: Spec, report: dict[str, Any], replica: int) -> dict[str
     }
 
 
-def learned_response(run: Spec) -> dict[str, Any]:
-    """Response by the learned surfaces."""
-    return {}
-
-
 def charge_response(run: Spec, report: dict[str, Any], numbers: NDArray[np.integer]) -> dict[str, Any]:
     """Response by the charges of the classical model, for atoms with these atomic numbers, shape (A,)."""
     molecules = np.asarray(report["molecule"])

@@ -177,7 +177,7 @@ class SpectraWorkChain(WorkChain):
         self.ctx.trajectories = trajectories
         if self.is_learned():
             models = {key: node for key, node in self.ctx.training.outputs.models.items() if key != "energy"}
-            process, inputs, record = ResponseCalculation, {"models": models}, parameters.learned_response(self.words)
+            process, inputs, record = ResponseCalculation, {"models": models}, {}
         else:
             process, inputs = ChargeResponseCalculation, {}
             numbers = self.ctx.structure.get_ase().numbers

@@ -43,7 +43,6 @@ def command(identifier: str | None, show_log: bool, profile: str | None, as_json
 
 def _record(node: Any) -> dict[str, Any]:
     from vibraloom.app.progress import step_name, told_progress
-    from vibraloom.nodes.spectrum import SpectrumData  # noqa: F401  (registers the node class)
 
     state = node.process_state.value if node.process_state else "created"
     job = hasattr(node, "get_remote_workdir")
