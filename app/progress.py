@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-POLL_SECONDS = 0.5
-"""Time between two looks at the jobs."""
+LIVE_SECONDS = 0.5
+LINES_SECONDS = 1.0
+"""Time between two looks at the jobs: where bars move, and where only a line per ended job is printed."""
 
 
 class RunProgress:
@@ -30,7 +31,7 @@ class RunProgress:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._ended: set[str] = set()
+        self._ended: set[int] = set()
         self._start = time.monotonic()
 
     async def follow(self, run: Any) -> None:
@@ -43,33 +44,42 @@ class RunProgress:
         with live:
             while not run.is_terminated:
                 self.look(run)
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(LIVE_SECONDS if self.console.is_terminal else LINES_SECONDS)
             self.look(run)
 
     def look(self, run: Any) -> None:
         """Take in the state of every job under ``run``."""
-        from aiida import orm
-
-        for job in run.called_descendants:
-            if not isinstance(job, orm.CalcJobNode) or job.uuid in self._ended:
-                continue
-            step = step_name(job)
+        for job in self._jobs(run):
             if job.uuid not in self._tasks:
-                self._tasks[job.uuid] = self.bars.add_task("", total=1.0, step=step, said="")
+                self._tasks[job.uuid] = self.bars.add_task("", total=1.0, step=step_name(job), said="")
             task = self._tasks[job.uuid]
-            if job.is_terminated:
-                self._ended.add(job.uuid)
+            if job.pk in self._ended:
                 said = "from cache" if job.base.caching.is_created_from_cache else "done"
                 if not job.is_finished_ok:
                     said = f"stopped: {job.exit_message or job.process_state.value}"
                 self.bars.update(task, completed=1.0, said=said)
                 self.bars.stop_task(task)
                 if not self.console.is_terminal:
+                    step = self.bars.tasks[task].fields["step"]
                     self.console.print(f"{time.monotonic() - self._start:7.1f} s  {step}: {said}")
                 continue
             told = told_progress(job)
             if told is not None:
                 self.bars.update(task, completed=told["done"], total=told["total"], said=told["text"])
+
+    def _jobs(self, process: Any) -> list[Any]:
+        """Jobs under ``process`` whose end was not seen before; what has ended is not read again."""
+        from aiida import orm
+
+        if process.pk in self._ended:
+            return []
+        if process.is_terminated:
+            self._ended.add(process.pk)
+        if isinstance(process, orm.CalcJobNode):
+            return [process]
+        if not isinstance(process, orm.WorkflowNode):
+            return []
+        return [job for child in process.called for job in self._jobs(child)]
 
 
 def step_name(job: Any) -> str:

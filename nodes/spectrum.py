@@ -17,7 +17,7 @@ FINGERPRINT_POINTS = 256
 
 
 class SpectrumData(ArrayData):
-    """Arrays ``wavenumber``, ``intensity``, ``standard_error`` and ``part_<n>``; everything else is an attribute.
+    """Arrays ``wavenumber``, ``intensity``, ``standard_error`` and ``parts`` (a row each); everything else is an attribute.
 
     The attributes hold all that a catalogue needs, so that a rebuild reads no array.
     """
@@ -36,8 +36,8 @@ class SpectrumData(ArrayData):
         node.set_array("intensity", spectrum.intensity)
         if spectrum.standard_error is not None:
             node.set_array("standard_error", spectrum.standard_error)
-        for number, values in enumerate(spectrum.parts.values()):
-            node.set_array(f"part_{number}", values)
+        if spectrum.parts:
+            node.set_array("parts", np.stack(list(spectrum.parts.values())))
         node.base.attributes.set_many(
             {
                 "schema": SCHEMA,
@@ -62,6 +62,7 @@ class SpectrumData(ArrayData):
         attributes = self.base.attributes.all
         names = self.get_arraynames()
         verdict = attributes["verdict"]
+        rows = self.get_array("parts") if "parts" in names else ()
         return Spectrum(
             quantity=attributes["quantity"],
             wavenumber=self.get_array("wavenumber"),
@@ -70,7 +71,7 @@ class SpectrumData(ArrayData):
             conventions=Conventions.from_dict(attributes["conventions"]),
             standard_error=self.get_array("standard_error") if "standard_error" in names else None,
             verdict=None if verdict is None else Verdict(**{**verdict, "ranges": tuple(verdict["ranges"])}),
-            parts={name: self.get_array(f"part_{number}") for number, name in enumerate(attributes["parts"])},
+            parts=dict(zip(attributes["parts"], rows, strict=True)),
         )
 
     def _validate(self) -> bool:

@@ -6,7 +6,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.signal
 
 from vibraloom.errors import InputError
 from vibraloom.spectra.spectrum import Spectrum
@@ -52,7 +51,7 @@ def find_bands(spectrum: Spectrum, low: float, high: float, minimum_prominence: 
     top = float(intensity.max())
     if top <= 0:
         return []
-    peaks, _ = scipy.signal.find_peaks(intensity, prominence=minimum_prominence * top)
+    peaks = [peak for peak in _maxima(intensity) if _prominence(intensity, peak) >= minimum_prominence * top]
     minima = [int(np.argmin(intensity[a : b + 1])) + int(a) for a, b in itertools.pairwise(peaks)]
     edges = [0, *minima, len(intensity) - 1]
     bands = []
@@ -67,6 +66,24 @@ def find_bands(spectrum: Spectrum, low: float, high: float, minimum_prominence: 
         width = (_fall(intensity, peak, right, height / 2) + _fall(intensity, peak, left, height / 2)) * spacing
         bands.append(Band(float(wavenumber[peak] + shift * spacing), height, area, float(width)))
     return bands
+
+
+def _maxima(intensity: np.ndarray) -> list[int]:
+    """Bins higher than both neighbours, edges left out; of a flat top its middle bin."""
+    starts = np.flatnonzero(np.diff(intensity, prepend=np.nan) != 0)
+    ends = np.append(starts[1:], len(intensity)) - 1
+    heights = intensity[starts]
+    high = np.flatnonzero((heights[1:-1] > heights[:-2]) & (heights[1:-1] > heights[2:])) + 1
+    return [int(starts[step] + ends[step]) // 2 for step in high]
+
+
+def _prominence(intensity: np.ndarray, peak: int) -> float:
+    """Height of a maximum above the higher of the two lowest points between it and higher ground (or the edge)."""
+    higher = np.flatnonzero(intensity > intensity[peak])
+    before, after = higher[higher < peak], higher[higher > peak]
+    left = intensity[before[-1] if len(before) else 0 : peak + 1].min()
+    right = intensity[peak : after[0] if len(after) else len(intensity)].min()
+    return float(intensity[peak] - max(left, right))
 
 
 def _fall(intensity: np.ndarray, peak: int, end: int, level: float) -> float:

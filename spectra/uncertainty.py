@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
@@ -92,7 +92,7 @@ def block_edges(frames: int, blocks: int, segment: int) -> NDArray[np.int64]:
 
 def student_factor(blocks: int) -> float:
     """Factor that widens a standard error from ``blocks`` values so that it covers 68.27 % (1.077 for 8)."""
-    return float(scipy.stats.t.ppf((1 + 0.6826894921370859) / 2, blocks - 1))
+    return float(scipy.special.stdtrit(blocks - 1, (1 + 0.6826894921370859) / 2))
 
 
 def standard_error(blocks: NDArray[Any]) -> Array:

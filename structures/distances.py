@@ -34,7 +34,7 @@ def contacts(atoms: Atoms, reach: float) -> tuple[NDArray[np.int64], NDArray[np.
     return first[keep], second[keep], distance[keep]
 
 
-def smallest_distances(atoms: Atoms, reach: float = 6.0) -> dict[str, float]:
+def smallest_distances(atoms: Atoms, reach: float = 4.0) -> dict[str, float]:
     """Smallest distance (Å) by pair of species among :func:`contacts`; no entry beyond ``reach``."""
     symbols = np.array(atoms.get_chemical_symbols())
     found: dict[str, float] = {}

@@ -12,7 +12,6 @@ from vibraloom.structures.distances import smallest_distances
 from vibraloom.structures.layers import WIDTH, film_layers
 from vibraloom.structures.liquid import HEAVY_RADIUS, PACKMOL_CITATION, TOLERANCE
 from vibraloom.structures.molecule import GEOMETRY_SOURCE
-from vibraloom.structures.molecules import molecule_centres
 from vibraloom.structures.picture import draw
 from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem
 from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
@@ -91,7 +90,10 @@ def _interface_entries(atoms: Atoms, system: InterfaceSystem) -> dict[str, Any]:
     metal_top, low, high = (float(atoms.info[name]) for name in ("metal_top", "film_low", "film_high"))
     count = int(member.max()) + 1
     liquid_mass = float(masses[member >= 0].sum())
-    heights = molecule_centres(atoms.positions, masses, member)[:, 2]
+    liquid = member >= 0
+    # centres of mass; molecules are whole as built
+    weighted = np.bincount(member[liquid], masses[liquid] * atoms.positions[liquid, 2])
+    heights = weighted / np.bincount(member[liquid], masses[liquid])
 
     def density(mass: float, height: float) -> float:
         return mass / (area * height) / GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -79,6 +80,7 @@ def _run(spec: Any, inputs: dict[str, Any]) -> Any:
     process = runner.instantiate_process(SpectraWorkChain, **inputs)
     label_run(process.node, spec, daemon=False)
     loop = runner.loop
+    gc.freeze()
     stopped = False
 
     def stop() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.signal
 
 from vibraloom.errors import InputError
 from vibraloom.spectra import Conventions, Spectrum
@@ -58,3 +59,15 @@ def test_an_empty_window_is_refused():
         find_bands(spectrum([(1600.0, 5.0)]), 1600, 1604)
     flat = spectrum([(1600.0, 0.0)])
     assert find_bands(flat, 100, 3000) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_maxima_are_those_of_scipy(seed):
+    # whole numbers make flat tops, and equal heights among the neighbours
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 9, 200).astype(float) if seed % 2 else random.random(200)
+    conventions = Conventions("none", "none", 0.0, "none", None, 1.0, 1, 1, 0, None)
+    bands = find_bands(Spectrum("infrared", np.arange(200.0), values, "cm^-1", conventions), 0, 199, 0.3)
+    peaks, _ = scipy.signal.find_peaks(values, prominence=0.3 * values.max())
+    assert len(peaks) > 5
+    assert [band.position for band in bands] == pytest.approx(peaks, abs=1)
