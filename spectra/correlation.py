@@ -1,10 +1,4 @@
-"""Time correlation functions by FFT, their windows, and the spectral density that they give.
-
-A series is cut into segments no shorter than the largest lag. Each segment is zero-padded to twice its
-length and transformed once; the partner of a segment is itself plus the next one, shifted by a sign. So
-every pair of frames within the largest lag is counted exactly once, nothing wraps around, and memory is
-bounded by the segment.
-"""
+"""Time correlation functions by FFT, their windows, and the spectral density that they give."""
 
 from __future__ import annotations
 
@@ -15,6 +9,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.spectra.lag_products import Pairing, lag_sums
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 
 Array = NDArray[np.float64]
@@ -24,53 +19,8 @@ WINDOWS = ("hann", "welch", "gaussian", "bartlett", "parzen", "none")
 """Names of the lag windows."""
 NORMALIZATIONS = ("unbiased", "biased", "none")
 """Names of the ways to divide a sum over pairs of frames."""
-
-
-def segment_length(max_lag: int) -> int:
-    """Number of frames of a segment for lags 0 to ``max_lag``: a length that transforms fast when doubled."""
-    return int(scipy.fft.next_fast_len(max(max_lag, 1), real=True))
-
-
-def segment_transforms(series: NDArray[Any], segment: int) -> ComplexArray:
-    """Zero-padded transforms of consecutive segments.
-
-    Args:
-        series: Array with shape (frames, components).
-        segment: frames per segment.
-
-    Returns:
-        Array with shape (segments, segment + 1, components), complex.
-    """
-    frames, components = series.shape
-    segments = -(-frames // segment)
-    padded = np.zeros((segments, 2 * segment, components))
-    whole = frames // segment
-    padded[:whole, :segment] = series[: whole * segment].reshape(whole, segment, components)
-    if whole < segments:
-        padded[whole, : frames - whole * segment] = series[whole * segment :]
-    return scipy.fft.rfft(padded, axis=1, overwrite_x=True)
-
-
-def partner_transforms(transforms: ComplexArray) -> ComplexArray:
-    """Transforms of each segment together with the one that follows it; shape as ``transforms``."""
-    partners = transforms.copy()
-    sign = np.ones(transforms.shape[1])
-    sign[1::2] = -1  # a shift by half the padded length
-    partners[:-1] += sign[:, None] * transforms[1:]
-    return partners
-
-
-def pair_sums(products: ComplexArray, max_lag: int) -> Array:
-    """Sums over pairs of frames at lags 0 to ``max_lag`` from products summed over segments.
-
-    Args:
-        products: conj(segment) times partner, Array with shape (..., segment + 1).
-
-    Returns:
-        Array with shape (..., max_lag + 1).
-    """
-    segment = products.shape[-1] - 1
-    return scipy.fft.irfft(products, n=2 * segment, axis=-1)[..., : max_lag + 1]
+FINE_LAGS = 32768
+"""Up to so many lags the wavenumber axis is padded to be finer than the depth asks for."""
 
 
 def autocorrelation(
@@ -131,26 +81,16 @@ def cross_correlation(
         raise InputError(f"max_lag: {max_lag} for {frames} frames; allowed: 0 to {frames - 1}")
     if normalization not in NORMALIZATIONS:
         raise InputError(f"normalization: {normalization!r}; allowed: {', '.join(NORMALIZATIONS)}")
-    segment = segment_length(lags)
-    left_transforms = segment_transforms(left, segment)
-    right_transforms = left_transforms if same else segment_transforms(right, segment)
-
-    def one_sided(a: ComplexArray, b: ComplexArray) -> Array:
-        return pair_sums(np.einsum("mkc,mkc->k", a.conj(), partner_transforms(b)), lags)
-
-    forward = one_sided(left_transforms, right_transforms)
-    counts = np.ones(lags + 1)
+    columns = np.arange(left.shape[1])
+    joint, partner = (left, columns) if same else (np.hstack([left, right]), columns + left.shape[1])
+    sums = lag_sums(joint, [Pairing.of(columns, partner)], lags, np.array([0, frames]), two_sided=True)[0, 0]
     if normalization == "unbiased":
-        counts = frames - np.arange(lags + 1.0)
+        sums = sums / (frames - np.arange(lags + 1.0))
     elif normalization == "biased":
-        counts = np.full(lags + 1, float(frames))
-    forward = forward / counts
-    if same and not two_sided:
-        return forward
-    backward = one_sided(right_transforms, left_transforms) / counts
+        sums = sums / frames
     if two_sided:
-        return np.concatenate([backward[:0:-1], forward])
-    return (forward + backward) / 2
+        return np.concatenate([sums[1, :0:-1], sums[0]])
+    return sums.mean(axis=0)
 
 
 def window_values(name: str, lags: int) -> Array:
@@ -198,14 +138,14 @@ def window_resolution(name: str, lags: int, timestep: float) -> float:
     return 2 * low / SPEED_OF_LIGHT_CM_PER_FS
 
 
-def wavenumber_axis(lags: int, timestep: float, padding: int = 4) -> Array:
+def wavenumber_axis(lags: int, timestep: float, padding: int | None = None) -> Array:
     """Evenly spaced wavenumbers (cm⁻¹) from 0 to the Nyquist limit for a correlation of ``lags`` lags."""
     length = _transform_length(lags, padding)
     return np.arange(length // 2 + 1) / (length * timestep * SPEED_OF_LIGHT_CM_PER_FS)
 
 
 def spectral_density(
-    correlation: NDArray[Any], timestep: float, window: str = "hann", *, padding: int = 4
+    correlation: NDArray[Any], timestep: float, window: str = "hann", *, padding: int | None = None
 ) -> tuple[Array, Array]:
     """Two-sided transform of an even correlation function: dt (C_0 + 2 Sum_k w_k C_k cos(w k dt)).
 
@@ -216,7 +156,8 @@ def spectral_density(
         correlation: (any unit) Array with shape (..., lags), lag 0 first.
         timestep: (fs) time between lags.
         window: name of the window, see :func:`window_values`.
-        padding: the axis is at least this many times finer than 1 / (2 × depth).
+        padding: the axis is at least this many times finer than 1 / (2 × depth); None: 4 times, or once beyond
+            32768 lags.
 
     Returns:
         wavenumber: (cm⁻¹) Array with shape (bins,), from 0 to the Nyquist limit.
@@ -236,8 +177,27 @@ def spectral_density(
     return wavenumber_axis(lags, timestep, padding), density
 
 
-def _transform_length(lags: int, padding: int) -> int:
-    return 2 * int(scipy.fft.next_fast_len(lags * max(int(padding), 1), real=True))  # even: the last bin is Nyquist
+def half_transform(correlation: NDArray[Any], timestep: float, window: str = "hann") -> ComplexArray:
+    """One-sided transform Int_0^inf exp(+i w t) C(t) dt by the trapezoidal rule, on the axis of :func:`spectral_density`.
+
+    Args:
+        correlation: (any unit) Array with shape (..., lags), lag 0 first; it need not be even in time.
+        timestep: (fs) time between lags.
+        window: name of the window, see :func:`window_values`.
+
+    Returns:
+        (unit × fs) complex Array with shape (..., bins).
+    """
+    values = np.asarray(correlation, dtype=np.float64)
+    weights = window_values(window, values.shape[-1])
+    weights[0] /= 2
+    length = _transform_length(values.shape[-1], None)
+    return timestep * scipy.fft.rfft(values * weights, n=length, axis=-1).conj()
+
+
+def _transform_length(lags: int, padding: int | None) -> int:
+    times = (4 if lags <= FINE_LAGS else 1) if padding is None else max(int(padding), 1)
+    return 2 * int(scipy.fft.next_fast_len(lags * times, real=True))  # even: the last bin is Nyquist
 
 
 def _checked(series: NDArray[Any], remove_mean: bool) -> Array:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.spectra.estimator import as_replicas
+from vibraloom.spectra.lag_products import Pairing
 
 Array = NDArray[np.float64]
 
@@ -61,6 +62,26 @@ def closed_parts(
             for label in labels:
                 series[label][replica] = series[label][replica] + residue / len(labels)
     return series
+
+
+def beside(totals: Sequence[NDArray[Any]], parts: Mapping[str, Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Total and parts of each replica side by side: Arrays with shape (frames, columns × (1 + parts))."""
+    if not parts:
+        return list(totals)
+    return [np.hstack([total, *(series[number] for series in parts.values())]) for number, total in enumerate(totals)]
+
+
+def part_pairings(columns: Sequence[int], width: int, parts: int, weight: float = 1.0) -> list[Pairing]:
+    """The total with itself, then each part with the total: half of each cross term goes to either part.
+
+    Args:
+        columns: components of the total that are correlated.
+        width: components of the total.
+        parts: how many parts stand behind the total, see :func:`beside`.
+        weight: of every product.
+    """
+    total = np.asarray(columns)
+    return [Pairing.of(total + number * width, total, weight) for number in range(1 + parts)]
 
 
 def _rms(values: Array) -> float:

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.correlation import (
     ComplexArray,
-    pair_sums,
-    partner_transforms,
-    segment_length,
-    segment_transforms,
+    half_transform,
     spectral_density,
     wavenumber_axis,
     window_resolution,
     window_values,
 )
+from vibraloom.spectra.lag_products import Pairing, lag_sums
 from vibraloom.spectra.spectrum import Conventions, Verdict
 from vibraloom.spectra.uncertainty import block_counts, block_edges, standard_error, verdict
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
@@ -92,15 +90,14 @@ def difference_attenuation(wavenumber: Array, timestep: float) -> Array:
 
 @dataclass(frozen=True)
 class Estimator:
-    """Choices of one estimate, and the layout of segments and blocks that follows from them.
+    """Choices of one estimate, and the layout of blocks that follows from them.
 
-    ``max_lag`` and ``segment`` in frames; ``blocks`` per replica (all 0: no error bars).
+    ``max_lag`` in frames; ``blocks`` per replica (all 0: no error bars).
     """
 
     timestep: float
     frames: tuple[int, ...]
     max_lag: int
-    segment: int
     window: str
     normalization: str
     blocks: tuple[int, ...]
@@ -140,51 +137,59 @@ class Estimator:
             )
         window_values(window, max_lag + 1)
         counts = block_counts(frames, max_lag, blocks)
-        # whole segments make the blocks, so a segment may not be longer than half a block
-        segment = segment_length(max_lag)
-        room = [count // (2 * each) for count, each in zip(frames, counts, strict=True) if each > 1]
-        if room and min(room) < segment:
-            segment = max(max_lag, min(room))
-        return cls(timestep, tuple(frames), max_lag, segment, window, normalization, tuple(counts))
+        return cls(timestep, tuple(frames), max_lag, window, normalization, tuple(counts))
 
-    def transforms(self, series: NDArray[Any]) -> ComplexArray:
-        """Transforms of the segments of one replica: (frames, components) -> (segments, bins, components)."""
-        return segment_transforms(series, self.segment)
+    def lag_sums(
+        self, replica: int, series: NDArray[Any], pairings: Sequence[Pairing], *, two_sided: bool = False
+    ) -> Array:
+        """Sums over pairs of frames of one replica, (blocks of the replica, or 1, pairings, max_lag + 1).
 
-    def products(self, replica: int, left: ComplexArray, right: ComplexArray | None = None) -> ComplexArray:
-        """conj(left) times the partners of right, symmetrised, components and the segments of a block summed.
-
-        Returns:
-            Array with shape (blocks of this replica, or 1, segment + 1), complex.
+        See :func:`vibraloom.spectra.lag_products.lag_sums`. Sums of sets of columns may be added.
         """
-        products = _summed(left, left if right is None else right)
-        if right is not None:
-            products = (products + _summed(right, left)) / 2
-        return self.by_block(replica, products)
+        return lag_sums(series, pairings, self.max_lag, self._edges(replica), two_sided=two_sided)
 
-    def by_block(self, replica: int, products: ComplexArray) -> ComplexArray:
-        """Sum over the segments of each block: (segments, ...) -> (blocks, ...)."""
-        edges = self._edges(replica)
-        starts = np.append(0, -(-edges[1:-1] // self.segment))
-        return np.add.reduceat(products, starts, axis=0)
-
-    def densities(self, products: Sequence[ComplexArray]) -> tuple[Array, Array]:
+    def densities(self, sums: Sequence[Array]) -> tuple[Array, Array]:
         """Spectral density of the pooled correlation, and of each block.
 
         Args:
-            products: for each replica Array with shape (blocks, ..., segment + 1).
+            sums: for each replica what :meth:`lag_sums` returns.
 
         Returns:
-            (unit² × fs) Arrays with shape (..., bins) and (all blocks, ..., bins).
+            (unit² × fs) Arrays with shape (pairings, bins) and (all blocks, pairings, bins).
         """
-        sums = pair_sums(np.concatenate(list(products)), self.max_lag)
-        counts = np.concatenate([self._counts(replica) for replica in range(len(self.frames))])
-        counts = counts.reshape(len(counts), *([1] * (sums.ndim - 2)), self.max_lag + 1)
-        _, pooled = spectral_density(sums.sum(axis=0) / counts.sum(axis=0), self.timestep, self.window)
+        pooled, each = self._correlations(sums)
+        _, density = spectral_density(pooled, self.timestep, self.window)
         if not sum(self.blocks):
-            return pooled, np.empty((0, *pooled.shape))
-        _, each = spectral_density(sums / counts, self.timestep, self.window)
-        return pooled, each
+            return density, np.empty((0, *density.shape))
+        return density, spectral_density(each, self.timestep, self.window)[1]
+
+    def half_transforms(self, sums: Sequence[Array], direction: int = 0) -> tuple[ComplexArray, ComplexArray]:
+        """One-sided transform Int_0^inf exp(+i w t) C(t) dt of the pooled correlation, and of each block.
+
+        Args:
+            sums: for each replica what :meth:`lag_sums` returns with ``two_sided``.
+            direction: 0: C(t) = <left(0) right(t)>; 1: <left(t) right(0)>.
+
+        Returns:
+            (unit² × fs) complex Arrays with shape (pairings, bins) and (all blocks, pairings, bins).
+        """
+        pooled, each = self._correlations([one[:, :, direction] for one in sums])
+        density = half_transform(pooled, self.timestep, self.window)
+        if not sum(self.blocks):
+            return density, np.empty((0, *density.shape), dtype=np.complex128)
+        return density, half_transform(each, self.timestep, self.window)
+
+    def estimate(
+        self, replicas: Sequence[NDArray[Any]], pairings: Sequence[Pairing]
+    ) -> tuple[Array, Array]:
+        """:meth:`densities` of series (frames, columns), one per replica."""
+        return self.densities([self.lag_sums(number, series, pairings) for number, series in enumerate(replicas)])
+
+    def _correlations(self, sums: Sequence[Array]) -> tuple[Array, Array]:
+        """Correlation functions: pooled (pairings, lags), and of each block (blocks, pairings, lags)."""
+        each = np.concatenate(list(sums))
+        counts = np.concatenate([self._counts(replica) for replica in range(len(self.frames))])[:, None]
+        return each.sum(axis=0) / counts.sum(axis=0), each / counts
 
     @property
     def wavenumber(self) -> Array:
@@ -260,7 +265,7 @@ class Estimator:
         return min(count / max(each, 1) for count, each in zip(self.frames, self.blocks, strict=True))
 
     def _edges(self, replica: int) -> NDArray[np.int64]:
-        return block_edges(self.frames[replica], max(self.blocks[replica], 1), self.segment)
+        return block_edges(self.frames[replica], max(self.blocks[replica], 1))
 
     def _counts(self, replica: int) -> Array:
         """Number of pairs of frames behind each lag in each block: (blocks, lags)."""
@@ -270,7 +275,3 @@ class Estimator:
             return np.repeat(np.diff(edges)[:, None].astype(float), self.max_lag + 1, axis=1)
         last = np.minimum(edges[1:, None], self.frames[replica] - lags)
         return (last - edges[:-1, None]).astype(float)
-
-
-def _summed(left: ComplexArray, right: ComplexArray) -> ComplexArray:
-    return np.einsum("mkc,mkc->mk", left.conj(), partner_transforms(right))

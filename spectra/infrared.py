@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.spectra.corrections import relative_to_harmonic
-from vibraloom.spectra.decomposition import closed_parts
+from vibraloom.spectra.decomposition import beside, closed_parts, part_pairings
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
     Estimator,
@@ -162,19 +162,9 @@ def _absorption(
     factor = factor * _response_factor(temperature, volume)
     if derivative == DIFFERENCE:
         factor = factor / difference_attenuation(wavenumber, estimator.timestep)
-    totals = [estimator.transforms(each) for each in currents]
-    pooled, each_block = estimator.densities(
-        [estimator.products(replica, transforms) for replica, transforms in enumerate(totals)]
-    )
-    intensity = pooled * factor
-    error, verdict = estimator.judge(intensity, each_block * factor)
-    contributions = {}
-    for label, series in parts.items():
-        products = [
-            estimator.products(replica, estimator.transforms(each), totals[replica])
-            for replica, each in enumerate(series)
-        ]
-        contributions[label] = estimator.densities(products)[0] * factor
+    pooled, each_block = estimator.estimate(beside(currents, parts), part_pairings(range(3), 3, len(parts)))
+    intensity = pooled[0] * factor
+    error, verdict = estimator.judge(intensity, each_block[:, 0] * factor)
     return Spectrum(
         quantity="infrared_molar" if volume is None else "infrared",
         wavenumber=wavenumber,
@@ -191,7 +181,7 @@ def _absorption(
         ),
         standard_error=error,
         verdict=verdict,
-        parts=contributions,
+        parts={label: pooled[1 + number] * factor for number, label in enumerate(parts)},
     )
 
 

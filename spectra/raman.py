@@ -18,6 +18,7 @@ from vibraloom.spectra.estimator import (
     differences,
     positive,
 )
+from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -109,19 +110,9 @@ def raman(
         normalization=normalization,
         blocks=blocks,
     )
-    products = []
-    for replica, each in enumerate(derivatives):
-        mean, deviator = _invariants(each)
-        products.append(
-            np.stack(
-                [
-                    estimator.products(replica, estimator.transforms(mean)),
-                    estimator.products(replica, estimator.transforms(deviator)),
-                ],
-                axis=1,
-            )
-        )
-    pooled, each_block = estimator.densities(products)
+    pooled, each_block = estimator.estimate(
+        [_invariants(each) for each in derivatives], [Pairing.of(0), Pairing.of(range(1, 7))]
+    )
     wavenumber = estimator.wavenumber
     factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
     factor = factor / difference_attenuation(wavenumber, interval)
@@ -241,13 +232,13 @@ def symmetric_tensors(polarizability: Series, components: str | None) -> list[Ar
     return result
 
 
-def _invariants(tensors: Array) -> tuple[Array, Array]:
-    """Mean (F, 1) and deviator (F, 6) of tensors xx yy zz xy yz zx; the deviator's dot product is Tr(b b)."""
-    mean = tensors[:, :3].mean(axis=1, keepdims=True)
-    deviator = tensors.copy()
-    deviator[:, :3] -= mean
-    deviator[:, 3:] *= np.sqrt(2)  # each off-diagonal element stands twice in the trace
-    return mean, deviator
+def _invariants(tensors: Array) -> Array:
+    """Mean and deviator (F, 1 + 6) of tensors xx yy zz xy yz zx; the deviator's dot product is Tr(b b)."""
+    result = np.empty((len(tensors), 7))
+    result[:, 0] = tensors[:, :3].mean(axis=1)
+    result[:, 1:4] = tensors[:, :3] - result[:, :1]
+    result[:, 4:] = np.sqrt(2) * tensors[:, 3:]  # each off-diagonal element stands twice in the trace
+    return result
 
 
 def _squared_amplitude(wavenumber: Array) -> Array:

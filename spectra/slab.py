@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.spectra.corrections import relative_to_harmonic
-from vibraloom.spectra.decomposition import closed_parts
+from vibraloom.spectra.decomposition import beside, closed_parts, part_pairings
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
     Estimator,
@@ -105,23 +105,13 @@ def slab_response(
     if source == "dipole":
         factor /= difference_attenuation(wavenumber, interval)
 
+    columns = beside(currents, contributions)
     result = {}
     for direction, components in DIRECTIONS.items():
-        keep = list(components)
-        mean = factor / len(keep)
-        totals = [estimator.transforms(each[:, keep]) for each in currents]
-        pooled, each_block = estimator.densities(
-            [estimator.products(replica, transforms) for replica, transforms in enumerate(totals)]
-        )
-        intensity = pooled * mean
-        error, verdict = estimator.judge(intensity, each_block * mean)
-        shares = {}
-        for label, replicas in contributions.items():
-            products = [
-                estimator.products(replica, estimator.transforms(each[:, keep]), totals[replica])
-                for replica, each in enumerate(replicas)
-            ]
-            shares[label] = estimator.densities(products)[0] * mean
+        pairings = part_pairings(components, 3, len(contributions), 1 / len(components))
+        pooled, each_block = estimator.estimate(columns, pairings)
+        intensity = pooled[0] * factor
+        error, verdict = estimator.judge(intensity, each_block[:, 0] * factor)
         result[direction] = Spectrum(
             quantity=f"slab_response_{direction}",
             wavenumber=wavenumber,
@@ -140,7 +130,7 @@ def slab_response(
             ),
             standard_error=error,
             verdict=verdict,
-            parts=shares,
+            parts={label: pooled[1 + number] * factor for number, label in enumerate(contributions)},
         )
     return result
 

@@ -68,26 +68,17 @@ def block_counts(frames: Sequence[int], max_lag: int, blocks: int | None = None)
     return counts
 
 
-def block_edges(frames: int, blocks: int, segment: int) -> NDArray[np.int64]:
-    """Edges (in frames) of contiguous blocks that are whole numbers of segments; the last takes what remains.
+def block_edges(frames: int, blocks: int) -> NDArray[np.int64]:
+    """Edges (in frames) of contiguous blocks of equal length, to within a frame.
 
     Args:
         frames: frames of the series.
         blocks: number of blocks.
-        segment: frames per segment.
 
     Returns:
         Array of int with shape (blocks + 1,), from 0 to ``frames``.
-
-    Raises:
-        InputError: blocks that would hold fewer than one segment.
     """
-    segments = -(-frames // segment)
-    if blocks < 1 or segments < blocks:
-        raise InputError(f"blocks: {blocks} for {segments} segments of {segment} frames; take fewer blocks")
-    edges = np.floor(np.arange(blocks + 1) * segments / blocks).astype(np.int64) * segment
-    edges[-1] = frames
-    return edges
+    return np.arange(blocks + 1, dtype=np.int64) * frames // blocks
 
 
 def student_factor(blocks: int) -> float:

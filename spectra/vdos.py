@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
-from vibraloom.spectra.correlation import ComplexArray, partner_transforms
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
+from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -21,8 +21,8 @@ from vibraloom.units import (
 
 Array = NDArray[np.float64]
 
-TILE_BYTES = 64 * 2**20
-"""Memory that the transforms of one tile of atoms may take."""
+TILE_ATOMS = 32
+"""Atoms whose velocities are transformed at a time."""
 
 
 def vdos(
@@ -92,9 +92,9 @@ def vdos(
     )
     products = []
     for replica, run in enumerate(runs):
-        tiles = _tiles(run, frames[replica], masses, estimator.segment, remove_drift)
+        tiles = _tiles(run, frames[replica], masses, remove_drift)
         own = {label: replicas[replica] for label, replicas in shares.items()}
-        products.append(_run_products(tiles, masses, membership, own, estimator, replica))
+        products.append(_run_sums(tiles, masses, membership, own, estimator, replica))
     pooled, each_block = estimator.densities(products)
     wavenumber = estimator.wavenumber
     factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
@@ -126,44 +126,35 @@ def vdos(
     )
 
 
-def _run_products(
-    tiles: Iterator[tuple[int, Array]],
+def _run_sums(
+    tiles: Iterator[tuple[int, NDArray[Any]]],
     masses: Array,
     membership: Mapping[str, Array],
     weights: Mapping[str, NDArray[Any]],
     estimator: Estimator,
     replica: int,
-) -> ComplexArray:
-    """Mass-weighted products of the total and of each part: (blocks, 1 + parts, segment + 1)."""
-    matrix = np.stack([np.ones(len(masses)), *membership.values()])  # (1 + groups, atoms)
-    total: Any = 0
-    weighted: Any = 0
+) -> Array:
+    """Mass-weighted sums over pairs of frames of the total and of each part: (blocks, 1 + parts, lags)."""
+    sums: Any = 0
     for start, tile in tiles:
         frames, atoms = tile.shape[:2]
-        mass = masses[start : start + atoms]
-        transforms = estimator.transforms(tile.reshape(frames, -1))
-        partners = partner_transforms(transforms)
-
-        def per_atom(left: ComplexArray, right: ComplexArray, mass: Array = mass) -> ComplexArray:
-            shape = (*left.shape[:2], len(mass), 3)
-            products = np.einsum("mkax,mkax->mka", left.conj().reshape(shape), right.reshape(shape))
-            return products * mass
-
-        whole = estimator.by_block(replica, per_atom(transforms, partners))
-        total = total + np.einsum("ga,bka->bgk", matrix[:, start : start + atoms], whole)
-        curves = []
-        for values in weights.values():
-            part = estimator.transforms((tile * values[:, start : start + atoms, None]).reshape(frames, -1))
-            forward = per_atom(part, partners).sum(axis=-1)
-            backward = per_atom(transforms, partner_transforms(part)).sum(axis=-1)
-            curves.append(estimator.by_block(replica, (forward + backward) / 2))
-        if curves:
-            weighted = weighted + np.stack(curves, axis=1)
-    return np.concatenate([total, weighted], axis=1) if weights else total
+        mass = np.repeat(masses[start : start + atoms], 3)
+        columns = np.arange(3 * atoms)
+        pairings = [Pairing.of(columns, weights=mass)]
+        for members in membership.values():
+            inside = np.flatnonzero(np.repeat(members[start : start + atoms], 3))
+            pairings.append(Pairing.of(inside, weights=mass[inside]))
+        series = tile.reshape(frames, -1)
+        if weights:
+            weighted = [tile * values[:, start : start + atoms, None].astype(tile.dtype) for values in weights.values()]
+            series = np.hstack([series, *(each.reshape(frames, -1) for each in weighted)])
+            pairings += [Pairing.of(columns + (1 + part) * 3 * atoms, columns, mass) for part in range(len(weights))]
+        sums = sums + estimator.lag_sums(replica, series, pairings)
+    return np.asarray(sums)
 
 
-def _tiles(run: Any, frames: int, masses: Array, segment: int, remove_drift: bool) -> Iterator[tuple[int, Array]]:
-    """First atom and velocities (float64) of each tile; checks that the tiles hold all atoms."""
+def _tiles(run: Any, frames: int, masses: Array, remove_drift: bool) -> Iterator[tuple[int, NDArray[Any]]]:
+    """First atom and velocities of each tile; checks that the tiles hold all atoms."""
     if isinstance(run, tuple):
         first, rest = run
         start, tile = 0, first
@@ -172,24 +163,23 @@ def _tiles(run: Any, frames: int, masses: Array, segment: int, remove_drift: boo
             _check_tile(values, frames, None, start)
             if start + values.shape[1] > len(masses):
                 raise InputError(f"velocities: more atoms than the {len(masses)} masses; give one mass per atom")
-            yield start, values.astype(np.float64)
+            yield start, values
             start += values.shape[1]
             tile = next(rest, None)
         if start != len(masses):
             raise InputError(f"velocities: tiles of {start} atoms for {len(masses)} masses; give one mass per atom")
         return
-    padded = 2 * (-(-frames // segment)) * segment
-    width = max(1, TILE_BYTES // (padded * 3 * 8 * 4))
     drift: Any = 0.0
     if remove_drift:
         drift = np.zeros((frames, 3))
-        for start in range(0, len(masses), width):
+        for start in range(0, len(masses), TILE_ATOMS):
             drift += np.einsum(
-                "fax,a->fx", run[:, start : start + width].astype(np.float64), masses[start : start + width]
+                "fax,a->fx", run[:, start : start + TILE_ATOMS].astype(np.float64), masses[start : start + TILE_ATOMS]
             )
         drift = (drift / masses.sum())[:, None]
-    for start in range(0, len(masses), width):
-        yield start, run[:, start : start + width].astype(np.float64) - drift
+    for start in range(0, len(masses), TILE_ATOMS):
+        tile = run[:, start : start + TILE_ATOMS]
+        yield start, tile - drift if remove_drift else tile
 
 
 def _check_tile(values: NDArray[Any], frames: int, atoms: int | None, start: int) -> None:

@@ -92,8 +92,8 @@ def test_default_blocks_are_as_many_as_ten_depths_allow():
     assert block_counts([1000, 3000], 10, 8) == [2, 6]
 
 
-@pytest.mark.parametrize(("frames", "blocks", "segment"), [(1000, 8, 50), (1003, 7, 50), (99, 3, 10)])
-def test_blocks_are_whole_segments_and_cover_the_run(frames, blocks, segment):
-    edges = block_edges(frames, blocks, segment)
+@pytest.mark.parametrize(("frames", "blocks"), [(1000, 8), (1003, 7), (99, 3), (10, 1)])
+def test_blocks_are_equal_to_within_a_frame_and_cover_the_run(frames, blocks):
+    edges = block_edges(frames, blocks)
     assert edges[0] == 0 and edges[-1] == frames and len(edges) == blocks + 1
-    assert (edges[1:-1] % segment == 0).all() and (np.diff(edges) > 0).all()
+    assert set(np.diff(edges)) <= {frames // blocks, -(-frames // blocks)}
