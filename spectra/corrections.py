@@ -70,6 +70,8 @@ def relative_to_harmonic(name: str, wavenumber: NDArray[Any], temperature: float
     The response formulas (beta times a correlation of time derivatives) are already harmonic-corrected.
     Arguments and errors as in :func:`quantum_correction`.
     """
+    if name == "harmonic":
+        return np.ones_like(reduced_wavenumber(wavenumber, temperature))
     return quantum_correction(name, wavenumber, temperature) / quantum_correction("harmonic", wavenumber, temperature)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -125,17 +126,23 @@ def window_values(name: str, lags: int) -> Array:
 
 def window_resolution(name: str, lags: int, timestep: float) -> float:
     """Full width at half height (cm⁻¹) that the window gives to an infinitely sharp line."""
-    weights = window_values(name, lags) * timestep
+    return _lag_resolution(name, min(lags, 1000)) * min(lags, 1000) / lags / (timestep * SPEED_OF_LIGHT_CM_PER_FS)
+
+
+@functools.cache
+def _lag_resolution(name: str, lags: int) -> float:
+    """Full width at half height in units of 1 / time between lags; beyond 1000 lags it falls as 1 / lags."""
+    weights = window_values(name, lags)
     weights[1:] *= 2
-    times = np.arange(lags) * timestep
-    low, high = 0.0, 1.0 / (lags * timestep)  # the half height of every window lies below 1 / depth
+    times = np.arange(lags)
+    low, high = 0.0, 1.0 / lags  # the half height of every window lies below 1 / depth
     for _ in range(40):
         middle = (low + high) / 2
         if weights @ np.cos(2 * np.pi * middle * times) > weights.sum() / 2:
             low = middle
         else:
             high = middle
-    return 2 * low / SPEED_OF_LIGHT_CM_PER_FS
+    return 2 * low
 
 
 def wavenumber_axis(lags: int, timestep: float, padding: int | None = None) -> Array:

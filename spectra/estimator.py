@@ -55,9 +55,11 @@ def as_replicas(series: Any, width: int | None, name: str) -> list[NDArray[Any]]
             raise InputError(f"{label}: {len(values)} frames; at least 2 are needed")
         if values.dtype.kind not in "fiu":
             raise InputError(f"{label}: type {values.dtype}; it must be real numbers")
-        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-        if not finite.all():
-            raise InputError(f"{label}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+        # a sum is finite only if all its terms are
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if not finite.all():
+                raise InputError(f"{label}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
     return replicas
 
 
@@ -74,7 +76,9 @@ def positive(value: float, name: str, unit: str) -> float:
 
 def differences(series: NDArray[Any], timestep: float) -> Array:
     """Forward difference (M[k+1] - M[k]) / dt in float64; shape (frames - 1, ...)."""
-    return np.diff(series.astype(np.float64), axis=0) / timestep
+    result = np.diff(series.astype(np.float64, copy=False), axis=0)
+    result /= timestep
+    return result
 
 
 def difference_attenuation(wavenumber: Array, timestep: float) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +16,6 @@ from vibraloom.spectra.estimator import (
     Estimator,
     as_replicas,
     difference_attenuation,
-    differences,
     positive,
 )
 from vibraloom.spectra.lag_products import Pairing
@@ -101,7 +101,7 @@ def raman(
         raise InputError(f"form: {form!r}; allowed: {', '.join(UNITS)}")
     if detector not in ("energy", "counts"):
         raise InputError(f"detector: {detector!r}; allowed: energy, counts")
-    derivatives = [differences(each, interval) for each in symmetric_tensors(polarizability, components)]
+    derivatives = [_invariant_derivatives(each, interval) for each in symmetric_tensors(polarizability, components)]
     estimator = Estimator.plan(
         [len(each) for each in derivatives],
         interval,
@@ -110,9 +110,7 @@ def raman(
         normalization=normalization,
         blocks=blocks,
     )
-    pooled, each_block = estimator.estimate(
-        [_invariants(each) for each in derivatives], [Pairing.of(0), Pairing.of(range(1, 7))]
-    )
+    pooled, each_block = estimator.estimate(derivatives, [Pairing.of(0), Pairing.of(range(1, 6))])
     wavenumber = estimator.wavenumber
     factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
     factor = factor / difference_attenuation(wavenumber, interval)
@@ -205,15 +203,12 @@ def symmetric_tensors(polarizability: Series, components: str | None) -> list[Ar
                 f"components: {components!r}; allowed: six or nine names, each tensor element"
                 " once, e.g. xx,yy,zz,xy,yz,zx"
             )
-        tensors = []
-        for each in as_replicas(polarizability, len(names), "polarizability"):
-            tensor = np.empty((len(each), 3, 3))
-            for column, name in enumerate(names):
-                row, other = ("xyz".index(axis) for axis in name)
-                tensor[:, row, other] = each[:, column]
-                if len(names) == 6:
-                    tensor[:, other, row] = each[:, column]
-            tensors.append(tensor)
+        series = as_replicas(polarizability, len(names), "polarizability")
+        if len(names) == 6:
+            order = [pairs.index(pair) for pair in ("xx", "yy", "zz", "xy", "yz", "xz")]
+            return [each[:, order].astype(np.float64, copy=False) for each in series]
+        order = [names.index(row + column) for row in "xyz" for column in "xyz"]
+        tensors = [each[:, order].reshape(-1, 3, 3) for each in series]
     result = []
     for each in tensors:
         if each.shape[1:] != (3, 3):
@@ -232,12 +227,23 @@ def symmetric_tensors(polarizability: Series, components: str | None) -> list[Ar
     return result
 
 
-def _invariants(tensors: Array) -> Array:
-    """Mean and deviator (F, 1 + 6) of tensors xx yy zz xy yz zx; the deviator's dot product is Tr(b b)."""
-    result = np.empty((len(tensors), 7))
-    result[:, 0] = tensors[:, :3].mean(axis=1)
-    result[:, 1:4] = tensors[:, :3] - result[:, :1]
-    result[:, 4:] = np.sqrt(2) * tensors[:, 3:]  # each off-diagonal element stands twice in the trace
+@numba.njit(cache=True, nogil=True)
+def _invariant_derivatives(tensors: Array, timestep: float) -> Array:
+    """Forward differences over dt of tensors xx yy zz xy yz zx, as the mean and five columns whose squares sum to Tr(b b)."""
+    result = np.empty((len(tensors) - 1, 6))
+    for frame in range(len(result)):
+        xx, yy, zz = (
+            (tensors[frame + 1, 0] - tensors[frame, 0]) / timestep,
+            (tensors[frame + 1, 1] - tensors[frame, 1]) / timestep,
+            (tensors[frame + 1, 2] - tensors[frame, 2]) / timestep,
+        )
+        result[frame, 0] = (xx + yy + zz) / 3
+        result[frame, 1] = (xx - yy) / np.sqrt(2.0)
+        result[frame, 2] = (2 * zz - xx - yy) / np.sqrt(6.0)
+        # each off-diagonal element stands twice in the trace
+        result[frame, 3] = np.sqrt(2.0) * (tensors[frame + 1, 3] - tensors[frame, 3]) / timestep
+        result[frame, 4] = np.sqrt(2.0) * (tensors[frame + 1, 4] - tensors[frame, 4]) / timestep
+        result[frame, 5] = np.sqrt(2.0) * (tensors[frame + 1, 5] - tensors[frame, 5]) / timestep
     return result
 
 

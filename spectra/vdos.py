@@ -21,7 +21,7 @@ from vibraloom.units import (
 
 Array = NDArray[np.float64]
 
-TILE_ATOMS = 32
+TILE_ATOMS = 256
 """Atoms whose velocities are transformed at a time."""
 
 
@@ -140,8 +140,8 @@ def _run_sums(
         frames, atoms = tile.shape[:2]
         mass = np.repeat(masses[start : start + atoms], 3)
         columns = np.arange(3 * atoms)
-        pairings = [Pairing.of(columns, weights=mass)]
-        for members in membership.values():
+        pairings = []
+        for members in membership.values() if membership else [np.ones(len(masses))]:
             inside = np.flatnonzero(np.repeat(members[start : start + atoms], 3))
             pairings.append(Pairing.of(inside, weights=mass[inside]))
         series = tile.reshape(frames, -1)
@@ -149,8 +149,16 @@ def _run_sums(
             weighted = [tile * values[:, start : start + atoms, None].astype(tile.dtype) for values in weights.values()]
             series = np.hstack([series, *(each.reshape(frames, -1) for each in weighted)])
             pairings += [Pairing.of(columns + (1 + part) * 3 * atoms, columns, mass) for part in range(len(weights))]
-        sums = sums + estimator.lag_sums(replica, series, pairings)
-    return np.asarray(sums)
+        found = estimator.lag_sums(replica, series, pairings)
+        if not np.isfinite(found).all():
+            _refuse_not_finite(tile, start)
+        sums = sums + found
+    if not membership:
+        return np.asarray(sums)
+    # every atom stands once in the first decomposition
+    decompositions = [decomposition_of(label) for label in membership]
+    first = [number for number, name in enumerate(decompositions) if name == decompositions[0]]
+    return np.concatenate([sums[:, first].sum(axis=1, keepdims=True), sums], axis=1)
 
 
 def _tiles(run: Any, frames: int, masses: Array, remove_drift: bool) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -193,11 +201,13 @@ def _check_tile(values: NDArray[Any], frames: int, atoms: int | None, start: int
         raise InputError(f"velocities: shape {values.shape}; it must be {wanted} with one mass per atom")
     if frames < 2:
         raise InputError(f"velocities: {frames} frames; at least 2 are needed")
-    finite = np.isfinite(values.sum(axis=(1, 2), dtype=np.float64))
-    if not finite.all():
-        raise InputError(
-            f"velocities: frame {int(np.argmin(finite))}, atoms from {start}, is not finite; mend or cut the run there"
-        )
+
+
+def _refuse_not_finite(tile: NDArray[Any], start: int) -> None:
+    finite = np.isfinite(tile).all(axis=(1, 2))
+    raise InputError(
+        f"velocities: frame {int(np.argmin(finite))}, atoms from {start}, is not finite; mend or cut the run there"
+    )
 
 
 def _membership(groups: Mapping[str, NDArray[Any]], atoms: int) -> dict[str, Array]:
