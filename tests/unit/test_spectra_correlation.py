@@ -21,7 +21,9 @@ def direct(first, second, max_lag):
     return np.array([np.sum(first[: len(first) - k] * second[k:]) for k in range(max_lag + 1)])
 
 
-@pytest.mark.parametrize(("frames", "max_lag"), [(50, None), (50, 0), (50, 7), (101, 33), (7, 6), (2, 1), (64, 32)])
+@pytest.mark.parametrize(
+    ("frames", "max_lag"), [(50, None), (50, 0), (50, 7), (101, 33), (7, 6), (2, 1), (64, 32), (5000, 300), (3000, 5)]
+)
 def test_autocorrelation_is_the_direct_sum_over_pairs(frames, max_lag):
     series = np.random.default_rng(frames).normal(size=(frames, 3)) + 2
     lags = frames - 1 if max_lag is None else max_lag
