@@ -18,8 +18,10 @@ from vibraloom.files.jcamp import read_jcamp_table
 from vibraloom.files.tables import read_csv, read_csv_table, read_json, read_npz
 from vibraloom.files.trajectory import Trajectory, write_trajectory
 from vibraloom.files.velocities import read_velocities
+from vibraloom.spectra.corrections import without_verlet_shift
 from vibraloom.spectra.infrared import infrared
 from vibraloom.spectra.raman import raman
+from vibraloom.spectra.slab import slab_response
 from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV, BOLTZMANN_EV_PER_K, SPEED_OF_LIGHT_CM_PER_FS
 
 FRAMES = 2400
@@ -157,6 +159,52 @@ def test_units_scale_the_spectrum_and_options_reach_the_library(folder: Path) ->
         assert found.unit == "km/mol/cm^-1"
         assert found.standard_error is None
         assert 500 <= found.wavenumber[0] < found.wavenumber[-1] <= 3000
+
+
+def test_a_slab_is_asked_for_by_its_area_and_its_electrostatics(folder: Path) -> None:
+    dipole = _wave(1650, 3)
+    np.save("dipole.npy", dipole)
+    options = ("--dipole", "dipole.npy", "--unit", "e*angstrom", *COMMON, "--area", "99.5")
+    result = _call("ir", *options, "--boundary", "fixed D along z", "-o", "ir.csv")
+    assert result.exit_code == 0, result.output
+    expected = slab_response(dipole, 0.5, temperature=300, area=99.5, boundary="fixed D along z")
+    found = read_csv_table("ir.csv")
+    for name in ("parallel", "normal"):
+        np.testing.assert_array_equal(found[name].intensity, expected[name].intensity)
+        assert found[name].conventions.boundary == "fixed D along z"
+    assert "--boundary" in _refused("ir", *options, "-o", "x.csv")
+    assert "no volume" in _refused("ir", *options, "--boundary", "fixed E", "--volume", "970", "-o", "x.csv")
+
+
+def test_a_folded_dipole_is_unwrapped_with_its_cell(folder: Path) -> None:
+    whole = 3 * _wave(400, 3)
+    folded = whole - np.round(whole / 5.0) * 5.0
+    assert np.abs(np.diff(folded, axis=0)).max() > 4
+    np.save("folded.npy", folded)
+    options = ("--dipole", "folded.npy", "--unit", "e*angstrom", *COMMON)
+    result = _call("ir", *options, "--cell", "5 5 5", "-o", "ir.csv")
+    assert result.exit_code == 0, result.output
+    expected = infrared(whole, 0.5, temperature=300).intensity
+    np.testing.assert_allclose(read_csv("ir.csv").intensity, expected, atol=1e-9 * expected.max())
+    assert "nine numbers" in _refused("ir", *options, "--cell", "5 5", "-o", "x.csv")
+    coarse = _call("ir", *options, "--cell", "0.2 0.2 0.2", "-o", "ir.csv")
+    assert "half a polarisation quantum" in coarse.stdout
+
+
+def test_the_axis_is_corrected_and_scaled_on_request_and_says_so(folder: Path) -> None:
+    np.save("dipole.npy", _wave(3400, 3))
+    options = ("--dipole", "dipole.npy", "--unit", "e*angstrom", *COMMON)
+    plain, moved = (
+        read_csv("ir.csv")
+        for extra in ((), ("--integration-timestep", "0.5", "--frequency-scale", "0.96"))
+        if _call("ir", *options, *extra, "-o", "ir.csv").exit_code == 0
+    )
+    true = float(without_verlet_shift(plain.wavenumber[plain.intensity.argmax()], 0.5))
+    assert moved.wavenumber[moved.intensity.argmax()] == pytest.approx(0.96 * true, abs=10)
+    assert moved.conventions.extra["verlet_corrected"] == 0.5
+    assert moved.conventions.extra["frequency_scale"] == 0.96
+    assert "Nyquist" in _refused("ir", *options, "--integration-timestep", "2", "-o", "x.csv")
+    assert "0.8 to 1.2" in _refused("ir", *options, "--frequency-scale", "2", "-o", "x.csv")
 
 
 def test_several_files_are_replicas(folder: Path) -> None:
