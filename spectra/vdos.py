@@ -33,6 +33,7 @@ def vdos(
     temperature: float,
     groups: Mapping[str, NDArray[Any]] | None = None,
     weights: Mapping[str, NDArray[Any] | list[NDArray[Any]]] | None = None,
+    contributions: Mapping[str, NDArray[Any] | list[NDArray[Any]]] | None = None,
     remove_drift: bool = False,
     correlation_time: float | None = None,
     window: str = "hann",
@@ -53,9 +54,11 @@ def vdos(
         groups: label ``decomposition/name`` -> indices of atoms; each atom in exactly one group of a
             decomposition.
         weights: label ``decomposition/name`` -> Array with shape (F, A) (or a list of such, for a list of
-            runs), which
-            sum to 1 within a decomposition: the membership of an atom in each frame. The part is
+            runs), which sum to 1 within a decomposition: the membership of an atom in each frame. The part is
             m <w(0) v(0).v(t)>, symmetrised in time.
+        contributions: label ``decomposition/name`` -> (Å/fs) velocities like ``velocities`` (or a list of such), which
+            sum to them within a decomposition, as from :func:`vibraloom.spectra.molecular_motion.split_motion`. The
+            part is m <u(0).v(t)>, symmetrised in time.
         remove_drift: subtract the velocity of the centre of mass in each frame (needs arrays, not tiles).
         correlation_time, window, blocks, normalization: as in :func:`vibraloom.spectra.infrared.infrared`.
 
@@ -81,7 +84,12 @@ def vdos(
         for each in runs:
             _check_tile(each, len(each), len(masses), 0)
         frames = [len(each) for each in runs]
-    shares = _weights(weights or {}, frames, len(masses))
+    shares = _shares(weights or {}, frames, len(masses), "weights")
+    moves = _shares(contributions or {}, frames, len(masses), "contributions")
+    if moves and (remove_drift or isinstance(velocities, Iterator)):
+        raise InputError("contributions: need whole arrays of velocities as they are; give arrays, keep the drift")
+    for replica, run in enumerate(runs if moves else ()):
+        _check_sum({label: each[replica] for label, each in moves.items()}, run, "contributions")
     estimator = Estimator.plan(
         frames,
         timestep,
@@ -93,7 +101,7 @@ def vdos(
     products = []
     for replica, run in enumerate(runs):
         tiles = _tiles(run, frames[replica], masses, remove_drift)
-        own = {label: replicas[replica] for label, replicas in shares.items()}
+        own = [each[replica] for each in (*shares.values(), *moves.values())]
         products.append(_run_sums(tiles, masses, membership, own, estimator, replica))
     pooled, each_block = estimator.densities(products)
     wavenumber = estimator.wavenumber
@@ -102,7 +110,7 @@ def vdos(
     error, verdict = estimator.judge(curves[0], each_block[:, 0] * factor)
     ends = (curves[0, 0] + curves[0, -1]) / 2  # half weight: both ends are shared with the mirror image
     modes = float((curves[0].sum() - ends) * wavenumber[1])
-    labels = [*membership, *shares]
+    labels = [*membership, *shares, *moves]
     return Spectrum(
         quantity="vdos",
         wavenumber=wavenumber,
@@ -130,7 +138,7 @@ def _run_sums(
     tiles: Iterator[tuple[int, NDArray[Any]]],
     masses: Array,
     membership: Mapping[str, Array],
-    weights: Mapping[str, NDArray[Any]],
+    shares: list[NDArray[Any]],
     estimator: Estimator,
     replica: int,
 ) -> Array:
@@ -145,10 +153,11 @@ def _run_sums(
             inside = np.flatnonzero(np.repeat(members[start : start + atoms], 3))
             pairings.append(Pairing.of(inside, weights=mass[inside]))
         series = tile.reshape(frames, -1)
-        if weights:
-            weighted = [tile * values[:, start : start + atoms, None].astype(tile.dtype) for values in weights.values()]
-            series = np.hstack([series, *(each.reshape(frames, -1) for each in weighted)])
-            pairings += [Pairing.of(columns + (1 + part) * 3 * atoms, columns, mass) for part in range(len(weights))]
+        if shares:
+            here = [values[:, start : start + atoms] for values in shares]
+            moving = [each if each.ndim == 3 else tile * each[:, :, None].astype(tile.dtype) for each in here]
+            series = np.hstack([series, *(each.reshape(frames, -1).astype(tile.dtype, copy=False) for each in moving)])
+            pairings += [Pairing.of(columns + (1 + part) * 3 * atoms, columns, mass) for part in range(len(shares))]
         found = estimator.lag_sums(replica, series, pairings)
         if not np.isfinite(found).all():
             _refuse_not_finite(tile, start)
@@ -231,25 +240,32 @@ def _membership(groups: Mapping[str, NDArray[Any]], atoms: int) -> dict[str, Arr
     return result
 
 
-def _weights(weights: Mapping[str, Any], frames: list[int], atoms: int) -> dict[str, list[NDArray[Any]]]:
-    """Weights of each part, one array per run, summing to 1 within each decomposition."""
+def _shares(shares: Mapping[str, Any], frames: list[int], atoms: int, name: str) -> dict[str, list[NDArray[Any]]]:
+    """Weights or velocities of each part, one array per run; weights sum to 1 within each decomposition."""
     result: dict[str, list[NDArray[Any]]] = {}
-    for label, values in weights.items():
+    shape = (atoms,) if name == "weights" else (atoms, 3)
+    wanted = f"(frames, {', '.join(map(str, shape))})"
+    for label, values in shares.items():
         runs = [np.asarray(each) for each in values] if isinstance(values, (list, tuple)) else [np.asarray(values)]
-        shapes = [each.shape for each in runs]
-        if shapes != [(count, atoms) for count in frames]:
-            raise InputError(f"weights: {label!r} has shape {shapes}; it must be (frames, {atoms}) for each run")
+        if [each.shape for each in runs] != [(count, *shape) for count in frames]:
+            found = ", ".join(str(each.shape) for each in runs)
+            raise InputError(f"{name}: {label!r} has shape {found}; it must be {wanted} for each run")
         result[label] = runs
-    for decomposition in {decomposition_of(label) for label in result}:
-        labels = [label for label in result if decomposition_of(label) == decomposition]
-        for run in range(len(frames)):
-            total = np.zeros((frames[run], atoms))
-            for label in labels:
-                total += result[label][run]
-            wrong = ~(np.abs(total - 1) < 1e-6).all(axis=1)
-            if wrong.any():
-                raise InputError(
-                    f"weights: {', '.join(labels)} do not sum to 1 in frame {int(np.argmax(wrong))};"
-                    " add the missing part"
-                )
+    if name == "weights" and result:
+        for run, count in enumerate(frames):
+            _check_sum({label: each[run] for label, each in result.items()}, np.ones((count, atoms)), name)
     return result
+
+
+def _check_sum(parts: Mapping[str, NDArray[Any]], total: NDArray[Any], name: str) -> None:
+    """Refuse parts that do not sum to ``total`` within each decomposition."""
+    tolerance = 1e-6 if name == "weights" else 1e-5 * float(np.abs(total).max())
+    for decomposition in {decomposition_of(label) for label in parts}:
+        labels = [label for label in parts if decomposition_of(label) == decomposition]
+        gap = np.abs(np.sum([parts[label] for label in labels], axis=0, dtype=np.float64) - total)
+        wrong = gap.reshape(len(gap), -1).max(axis=1) > tolerance
+        if wrong.any():
+            wanted = "1" if name == "weights" else "the velocities"
+            raise InputError(
+                f"{name}: {', '.join(labels)} do not sum to {wanted} in frame {int(np.argmax(wrong))}; add the missing part"
+            )
