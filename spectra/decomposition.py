@@ -64,6 +64,45 @@ def closed_parts(
     return series
 
 
+def labelled_derivatives(
+    moments: NDArray[Any], weights: Mapping[str, NDArray[Any]], timestep: float
+) -> tuple[Array, dict[str, Array]]:
+    """Time derivative of a total moment, and of its share by any label of the molecules in each frame.
+
+    A weight acts on the derivative: d(w mu)/dt would hold a spurious dw/dt mu when a molecule changes its label. The
+    derivative is the forward difference of each molecule, its weight the mean of the two frames.
+
+    Args:
+        moments: (unit) Array with shape (F, M, ...), of each molecule: dipoles or polarizabilities.
+        weights: label ``decomposition/name`` -> Array with shape (F, M), summing to 1 within each decomposition: layer,
+            species, hydrogen-bond class, ...
+        timestep: (fs) time between frames.
+
+    Returns:
+        (unit/fs) Array with shape (F - 1, ...), and the same for each label; the latter sum to the former. Give them to
+        ``infrared_from_current``, ``slab_response`` or ``raman_from_derivatives`` as differenced series.
+
+    Raises:
+        InputError: shapes that do not match, or weights that do not sum to 1 in a frame.
+    """
+    values = np.asarray(moments, dtype=np.float64)
+    for decomposition in {decomposition_of(label) for label in weights}:
+        labels = [label for label in weights if decomposition_of(label) == decomposition]
+        for label in labels:
+            if np.shape(weights[label]) != values.shape[:2]:
+                raise InputError(f"weights: {label!r} has shape {np.shape(weights[label])}; it must be {values.shape[:2]}")
+        wrong = np.abs(np.sum([weights[label] for label in labels], axis=0, dtype=np.float64) - 1).max(axis=1) > 1e-6
+        if wrong.any():
+            frame = int(np.argmax(wrong))
+            raise InputError(f"weights: {', '.join(labels)} do not sum to 1 in frame {frame}; add the missing part")
+    rates = np.diff(values, axis=0) / timestep
+    parts = {}
+    for label, weight in weights.items():
+        middle = (np.asarray(weight[1:], dtype=np.float64) + weight[:-1]) / 2
+        parts[label] = np.einsum("fm,fm...->f...", middle, rates)
+    return rates.sum(axis=1), parts
+
+
 def beside(totals: Sequence[NDArray[Any]], parts: Mapping[str, Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
     """Total and parts of each replica side by side: Arrays with shape (frames, columns × (1 + parts))."""
     if not parts:

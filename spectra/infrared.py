@@ -103,6 +103,7 @@ def infrared_from_current(
     blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
+    differenced: bool = False,
 ) -> Spectrum:
     """Infrared absorption from the time derivative of the dipole, such as the sum of charges times
     velocities.
@@ -112,6 +113,7 @@ def infrared_from_current(
     Args:
         current: (e·Å/fs) Array with shape (F, 3), or a list of independent ones.
         parts: label ``decomposition/name`` -> (e·Å/fs) series like ``current``; they must sum to it.
+        differenced: the current is a forward difference, whose attenuation is to be divided out.
 
     Raises:
         InputError: as :func:`infrared`.
@@ -128,7 +130,7 @@ def infrared_from_current(
         quantum_correction=quantum_correction,
         blocks=blocks,
         normalization=normalization,
-        derivative="none: the current itself",
+        derivative=DIFFERENCE if differenced else "none: the current itself",
     )
 
 

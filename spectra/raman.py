@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.spectra.corrections import reduced_wavenumber, relative_to_harmonic
+from vibraloom.spectra.decomposition import beside, closed_parts, part_pairings
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
     Estimator,
@@ -18,7 +20,6 @@ from vibraloom.spectra.estimator import (
     difference_attenuation,
     positive,
 )
-from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -65,6 +66,7 @@ def raman(
     window: str = "hann",
     quantum_correction: str = "harmonic",
     blocks: int | None = None,
+    parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
 ) -> dict[str, Spectrum]:
     """Raman spectra from a polarizability series, averaged over orientations.
@@ -85,6 +87,8 @@ def raman(
             quantum chemistry program prints) or ``reduced``. In ``stokes`` and ``reduced`` the bin at 0,
             where they diverge, is set to 0.
         detector: ``energy``: (nu_L - nu)^4; ``counts``: nu_L (nu_L - nu)^3, for detectors that count photons.
+        parts: label ``decomposition/name`` -> (Å³) series like ``polarizability``; they must sum to it. Each part holds
+            half of its cross terms, so that parts sum to the whole in every spectrum.
         correlation_time, window, quantum_correction, blocks, normalization: as in
             :func:`vibraloom.spectra.infrared.infrared`.
 
@@ -92,34 +96,149 @@ def raman(
         ``isotropic``, ``anisotropic``, ``vv``, ``vh``, ``unpolarized``.
 
     Raises:
-        InputError: wrong shape or column order, NaN, an asymmetric tensor, a correlation longer than the run.
+        InputError: wrong shape or column order, NaN, an asymmetric tensor, parts that do not sum to the whole, a
+            correlation longer than the run.
     """
-    temperature = positive(temperature, "temperature", "K")
     interval = positive(timestep, "timestep", "fs")
-    laser_wavelength = positive(laser_wavelength, "laser_wavelength", "nm")
-    if form not in UNITS:
-        raise InputError(f"form: {form!r}; allowed: {', '.join(UNITS)}")
-    if detector not in ("energy", "counts"):
-        raise InputError(f"detector: {detector!r}; allowed: energy, counts")
-    derivatives = [_invariant_derivatives(each, interval) for each in symmetric_tensors(polarizability, components)]
-    estimator = Estimator.plan(
-        [len(each) for each in derivatives],
-        interval,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
+    tensors = symmetric_tensors(polarizability, components)
+    contributions = closed_parts(
+        {label: symmetric_tensors(each, components) for label, each in (parts or {}).items()},
+        tensors,
+        "polarizability",
+        free_constant=True,
     )
-    pooled, each_block = estimator.estimate(derivatives, [Pairing.of(0), Pairing.of(range(1, 6))])
+    return _spectra(
+        [_invariant_derivatives(each, interval) for each in tensors],
+        {label: [_invariant_derivatives(each, interval) for each in runs] for label, runs in contributions.items()},
+        interval,
+        {
+            "correlation_time": correlation_time,
+            "window": window,
+            "normalization": normalization,
+            "blocks": blocks,
+        },
+        Detection(temperature, laser_wavelength, form, detector, quantum_correction),
+        differenced=True,
+    )
+
+
+def raman_from_derivatives(
+    derivatives: Series,
+    timestep: float,
+    *,
+    temperature: float,
+    differenced: bool,
+    laser_wavelength: float = 532.0,
+    form: str = "stokes",
+    detector: str = "energy",
+    correlation_time: float | None = None,
+    window: str = "hann",
+    quantum_correction: str = "harmonic",
+    blocks: int | None = None,
+    parts: Mapping[str, Series] | None = None,
+    normalization: str = "unbiased",
+) -> dict[str, Spectrum]:
+    """As :func:`raman`, from the time derivative of the polarizability.
+
+    Args:
+        derivatives: (Å³/fs) Array with shape (F, 3, 3), or a list of independent ones.
+        differenced: they are forward differences, whose attenuation is to be divided out.
+        parts: label ``decomposition/name`` -> series like ``derivatives``, which they must sum to, as from
+            :func:`vibraloom.spectra.decomposition.labelled_derivatives`.
+    """
+    tensors = symmetric_tensors(derivatives, None)
+    contributions = closed_parts(
+        {label: symmetric_tensors(each, None) for label, each in (parts or {}).items()}, tensors, "derivative"
+    )
+    return _spectra(
+        [_invariants(each) for each in tensors],
+        {label: [_invariants(each) for each in runs] for label, runs in contributions.items()},
+        positive(timestep, "timestep", "fs"),
+        {
+            "correlation_time": correlation_time,
+            "window": window,
+            "normalization": normalization,
+            "blocks": blocks,
+        },
+        Detection(temperature, laser_wavelength, form, detector, quantum_correction),
+        differenced=differenced,
+    )
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How Raman scattering is measured, and what is given.
+
+    Attributes:
+        temperature: K.
+        laser_wavelength: nm.
+        form: ``stokes``, ``activity`` or ``reduced``.
+        detector: ``energy`` or ``counts``.
+        quantum_correction: its name.
+
+    Raises:
+        InputError: a value that is not allowed.
+    """
+
+    temperature: float
+    laser_wavelength: float = 532.0
+    form: str = "stokes"
+    detector: str = "energy"
+    quantum_correction: str = "harmonic"
+
+    def __post_init__(self) -> None:
+        positive(self.temperature, "temperature", "K")
+        positive(self.laser_wavelength, "laser_wavelength", "nm")
+        if self.form not in UNITS:
+            raise InputError(f"form: {self.form!r}; allowed: {', '.join(UNITS)}")
+        if self.detector not in ("energy", "counts"):
+            raise InputError(f"detector: {self.detector!r}; allowed: energy, counts")
+
+    def factor(self, wavenumber: Array) -> Array:
+        """What turns FT<adot adot> in Å⁶/fs into the form: Array with shape (B,)."""
+        activity = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * self.temperature)
+        factor = activity * relative_to_harmonic(self.quantum_correction, wavenumber, self.temperature)
+        if self.form == "stokes":
+            return factor * stokes_factor(wavenumber, self.temperature, self.laser_wavelength, self.detector)
+        return factor * _squared_amplitude(wavenumber) if self.form == "reduced" else factor
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """Entries of the conventions that say all this."""
+        power = "(nu_L-nu)^4" if self.detector == "energy" else "nu_L (nu_L-nu)^3 (photon counts)"
+        stokes = self.form == "stokes"
+        return {
+            "quantum": self.quantum_correction,
+            "temperature": self.temperature,
+            "notes": [] if self.form == "activity" else ["the bin at zero wavenumber is set to 0"],
+            "laser_wavelength": self.laser_wavelength if stokes else None,
+            "form": _FORMS[self.form].format(laser=power),
+            "extra": {"detector": self.detector} if stokes else {},
+        }
+
+
+def _spectra(
+    derivatives: Sequence[Array],
+    parts: Mapping[str, Sequence[Array]],
+    timestep: float,
+    estimate: Mapping[str, Any],
+    detection: Detection,
+    *,
+    differenced: bool,
+) -> dict[str, Spectrum]:
+    """The five averages from columns whose squares are the invariants, see :func:`_invariants`."""
+    estimator = Estimator.plan([len(each) for each in derivatives], timestep, **estimate)
+    pairings = [
+        pairing
+        for columns in ((0,), range(1, 6))
+        for pairing in part_pairings(columns, 6, len(parts))
+    ]
+    pooled, each_block = estimator.estimate(beside(derivatives, parts), pairings)
     wavenumber = estimator.wavenumber
-    factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
-    factor = factor / difference_attenuation(wavenumber, interval)
-    factor = factor * relative_to_harmonic(quantum_correction, wavenumber, temperature)
-    if form == "stokes":
-        factor = factor * stokes_factor(wavenumber, temperature, laser_wavelength, detector)
-    elif form == "reduced":
-        factor = factor * _squared_amplitude(wavenumber)
-    unpolarized = (45.0, 45 * 1.75) if form == "activity" else (1.0, 1.75)
+    factor = detection.factor(wavenumber)
+    if differenced:
+        factor = factor / difference_attenuation(wavenumber, timestep)
+    unpolarized = (45.0, 45 * 1.75) if detection.form == "activity" else (1.0, 1.75)
     weights = {
         "isotropic": (1.0, 0.0),
         "anisotropic": (0.0, 1.0),
@@ -127,31 +246,27 @@ def raman(
         "vh": (0.0, 0.75),
         "unpolarized": unpolarized,
     }
-    power = "(nu_L-nu)^4" if detector == "energy" else "nu_L (nu_L-nu)^3 (photon counts)"
-    notes = [] if form == "activity" else ["the bin at zero wavenumber is set to 0"]
+    count = 1 + len(parts)
     result = {}
     for name, (isotropic, anisotropic) in weights.items():
-        mix = np.array([isotropic, anisotropic * 2 / 15])
-        intensity = (mix @ pooled) * factor
-        error, verdict = estimator.judge(intensity, np.einsum("i,bik->bk", mix, each_block) * factor)
+        mix = isotropic * pooled[:count] + anisotropic * 2 / 15 * pooled[count:]
+        curves = mix * factor
+        each = isotropic * each_block[:, 0] + anisotropic * 2 / 15 * each_block[:, count]
+        error, verdict = estimator.judge(curves[0], each * factor)
         result[name] = Spectrum(
             quantity=f"raman_{name}",
             wavenumber=wavenumber,
-            intensity=intensity,
-            unit=UNITS[form],
+            intensity=curves[0],
+            unit=UNITS[detection.form],
             conventions=estimator.conventions(
-                intensity,
-                derivative=DIFFERENCE,
-                quantum=quantum_correction,
-                notes=notes,
-                frames=min(estimator.frames) + 1,
-                temperature=temperature,
-                laser_wavelength=laser_wavelength if form == "stokes" else None,
-                form=_FORMS[form].format(laser=power),
-                extra={"detector": detector} if form == "stokes" else {},
+                curves[0],
+                derivative=DIFFERENCE if differenced else "none: the derivative itself",
+                frames=min(estimator.frames) + differenced,
+                **detection.entries,
             ),
             standard_error=error,
             verdict=verdict,
+            parts={label: curves[1 + number] for number, label in enumerate(parts)},
         )
     return result
 
@@ -229,7 +344,7 @@ def symmetric_tensors(polarizability: Series, components: str | None) -> list[Ar
 
 @numba.njit(cache=True, nogil=True)
 def _invariant_derivatives(tensors: Array, timestep: float) -> Array:
-    """Forward differences over dt of tensors xx yy zz xy yz zx, as the mean and five columns whose squares sum to Tr(b b)."""
+    """:func:`_invariants` of the forward differences over dt, in one pass."""
     result = np.empty((len(tensors) - 1, 6))
     for frame in range(len(result)):
         xx, yy, zz = (
@@ -240,11 +355,18 @@ def _invariant_derivatives(tensors: Array, timestep: float) -> Array:
         result[frame, 0] = (xx + yy + zz) / 3
         result[frame, 1] = (xx - yy) / np.sqrt(2.0)
         result[frame, 2] = (2 * zz - xx - yy) / np.sqrt(6.0)
-        # each off-diagonal element stands twice in the trace
         result[frame, 3] = np.sqrt(2.0) * (tensors[frame + 1, 3] - tensors[frame, 3]) / timestep
         result[frame, 4] = np.sqrt(2.0) * (tensors[frame + 1, 4] - tensors[frame, 4]) / timestep
         result[frame, 5] = np.sqrt(2.0) * (tensors[frame + 1, 5] - tensors[frame, 5]) / timestep
     return result
+
+
+def _invariants(tensors: Array) -> Array:
+    """Tensors xx yy zz xy yz zx as the mean and five columns whose squares sum to Tr(b b)."""
+    xx, yy, zz, xy, yz, zx = tensors.T
+    columns = ((xx + yy + zz) / 3, (xx - yy) / np.sqrt(2), (2 * zz - xx - yy) / np.sqrt(6))
+    # each off-diagonal element stands twice in the trace
+    return np.stack([*columns, np.sqrt(2) * xy, np.sqrt(2) * yz, np.sqrt(2) * zx], axis=1)
 
 
 def _squared_amplitude(wavenumber: Array) -> Array:

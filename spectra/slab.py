@@ -61,7 +61,7 @@ def slab_response(
         area: (Å²) of the surface cell (of one face).
         boundary: electrostatic boundary that made the moments, e.g. ``fixed E`` (plain periodic) or
             ``fixed D along z`` (slab-corrected); it is recorded, and decides what ``normal`` means.
-        source: ``dipole`` or ``current`` (its time derivative).
+        source: ``dipole``, ``current`` (its time derivative) or ``difference`` (forward differences of the dipole).
         parts: label ``decomposition/name`` -> series like ``series``, which they must sum to. Layers want
             currents: the derivative of a dipole weighted by layer holds a spurious dw/dt term.
         correlation_time, window, quantum_correction, blocks, normalization: as in
@@ -73,8 +73,8 @@ def slab_response(
     Raises:
         InputError: as in :func:`vibraloom.spectra.infrared.infrared`, or no boundary named.
     """
-    if source not in ("dipole", "current"):
-        raise InputError(f"source: {source!r}; allowed: dipole, current")
+    if source not in ("dipole", "current", "difference"):
+        raise InputError(f"source: {source!r}; allowed: dipole, current, difference")
     if not boundary.strip():
         raise InputError("boundary: empty; name it, e.g. 'fixed E' or 'fixed D along z'")
     temperature = positive(temperature, "temperature", "K")
@@ -82,9 +82,8 @@ def slab_response(
     interval = positive(timestep, "timestep", "fs")
     currents = as_replicas(series, 3, source)
     contributions = closed_parts(parts, currents, source, free_constant=source == "dipole")
-    derivative = "none: the current itself"
+    derivative = "none: the current itself" if source == "current" else DIFFERENCE
     if source == "dipole":
-        derivative = DIFFERENCE
         currents = [differences(each, interval) for each in currents]
         contributions = {
             label: [differences(each, interval) for each in replicas] for label, replicas in contributions.items()
@@ -102,7 +101,7 @@ def slab_response(
     factor = np.zeros_like(angular)
     factor[1:] = 1 / (2 * EPSILON0_E2_PER_EV_ANGSTROM * BOLTZMANN_EV_PER_K * temperature * area * angular[1:])
     factor *= relative_to_harmonic(quantum_correction, wavenumber, temperature)
-    if source == "dipole":
+    if source != "current":
         factor /= difference_attenuation(wavenumber, interval)
 
     columns = beside(currents, contributions)
@@ -122,7 +121,7 @@ def slab_response(
                 derivative=derivative,
                 quantum=quantum_correction,
                 notes=["the bin at zero wavenumber is set to 0"],
-                frames=min(estimator.frames) + (source == "dipole"),
+                frames=min(estimator.frames) + (source != "current"),
                 temperature=temperature,
                 area=area,
                 boundary=boundary,
