@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from vibraloom.spectra.correlation import (
     window_resolution,
     window_values,
 )
-from vibraloom.spectra.lag_products import Pairing, lag_sums
+from vibraloom.spectra.lag_products import Pairing, Segment, lag_sums, segments
 from vibraloom.spectra.spectrum import Conventions, Verdict
 from vibraloom.spectra.uncertainty import block_counts, block_edges, standard_error, verdict
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
@@ -151,6 +151,10 @@ class Estimator:
         See :func:`vibraloom.spectra.lag_products.lag_sums`. Sums of sets of columns may be added.
         """
         return lag_sums(series, pairings, self.max_lag, self._edges(replica), two_sided=two_sided)
+
+    def segments(self, replica: int, longest: int | None = None) -> Iterator[Segment]:
+        """Stretches of a replica whose sums add up to :meth:`lag_sums`, at most ``longest`` frames each with their reach."""
+        return segments(self._edges(replica), self.max_lag, longest)
 
     def densities(self, sums: Sequence[Array]) -> tuple[Array, Array]:
         """Spectral density of the pooled correlation, and of each block.

@@ -1,9 +1,9 @@
-"""Vibrational density of states, whole and by parts, from velocities taken a tile of atoms at a time."""
+"""Vibrational density of states, whole and by parts, from velocities taken a stretch of frames and a tile of atoms at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
-from vibraloom.spectra.lag_products import Pairing
+from vibraloom.spectra.lag_products import Pairing, Segment, segment_sums
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -21,19 +21,34 @@ from vibraloom.units import (
 
 Array = NDArray[np.float64]
 
-TILE_ATOMS = 256
-"""Atoms whose velocities are transformed at a time."""
+TILE_BYTES = 16 * 2**20
+"""Memory that the padded columns of one tile of atoms may take."""
+READ_BYTES = 64 * 2**20
+"""Memory that frames read from a file at a time may take."""
+
+
+class Frames(Protocol):
+    """Values per frame and atom that are read when they are needed, such as velocities in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(F, A, 3), or (F, A) for weights."""
+        ...
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Frames ``start`` to ``stop`` as an Array."""
+        ...
 
 
 def vdos(
-    velocities: NDArray[Any] | list[NDArray[Any]] | Iterator[NDArray[Any]],
+    velocities: NDArray[Any] | Frames | Sequence[NDArray[Any] | Frames],
     masses: NDArray[Any],
     timestep: float,
     *,
     temperature: float,
     groups: Mapping[str, NDArray[Any]] | None = None,
-    weights: Mapping[str, NDArray[Any] | list[NDArray[Any]]] | None = None,
-    contributions: Mapping[str, NDArray[Any] | list[NDArray[Any]]] | None = None,
+    weights: Mapping[str, Any] | None = None,
+    contributions: Mapping[str, Any] | None = None,
     remove_drift: bool = False,
     correlation_time: float | None = None,
     window: str = "hann",
@@ -46,8 +61,8 @@ def vdos(
     (Berens et al., J. Chem. Phys. 79, 2375 (1983)); it stands in ``conventions.extra["modes"]``.
 
     Args:
-        velocities: (Å/fs) Array with shape (F, A, 3); or a list of such (independent runs); or an iterator
-            of tiles of consecutive atoms, shape (F, a, 3), of one run.
+        velocities: (Å/fs) Array with shape (F, A, 3), or :class:`Frames` of it, which are read a stretch at a time; or a
+            list of such (independent runs).
         masses: (amu) Array with shape (A,); 0 for virtual sites, which add nothing.
         timestep: (fs) time between frames.
         temperature: K.
@@ -59,7 +74,7 @@ def vdos(
         contributions: label ``decomposition/name`` -> (Å/fs) velocities like ``velocities`` (or a list of such), which
             sum to them within a decomposition, as from :func:`vibraloom.spectra.molecular_motion.split_motion`. The
             part is m <u(0).v(t)>, symmetrised in time.
-        remove_drift: subtract the velocity of the centre of mass in each frame (needs arrays, not tiles).
+        remove_drift: subtract the velocity of the centre of mass in each frame.
         correlation_time, window, blocks, normalization: as in :func:`vibraloom.spectra.infrared.infrared`.
 
     Raises:
@@ -70,26 +85,15 @@ def vdos(
         raise InputError(f"masses: shape {masses.shape}; give one non-negative number in amu per atom")
     temperature = positive(temperature, "temperature", "K")
     membership = _membership(groups or {}, len(masses))
-    runs: list[Any]
-    if isinstance(velocities, Iterator):
-        if remove_drift:
-            raise InputError("remove_drift: needs the whole array of velocities; give arrays instead of tiles")
-        first = next(velocities, None)
-        if first is None:
-            raise InputError("velocities: no tile of atoms; give at least one")
-        runs, frames = [(first, velocities)], [len(first)]
-    else:
-        runs = list(velocities) if isinstance(velocities, (list, tuple)) else [velocities]
-        runs = [np.asarray(each) for each in runs]
-        for each in runs:
-            _check_tile(each, len(each), len(masses), 0)
-        frames = [len(each) for each in runs]
-    shares = _shares(weights or {}, frames, len(masses), "weights")
-    moves = _shares(contributions or {}, frames, len(masses), "contributions")
-    if moves and (remove_drift or isinstance(velocities, Iterator)):
-        raise InputError("contributions: need whole arrays of velocities as they are; give arrays, keep the drift")
-    for replica, run in enumerate(runs if moves else ()):
-        _check_sum({label: each[replica] for label, each in moves.items()}, run, "contributions")
+    runs: list[Any] = list(velocities) if isinstance(velocities, (list, tuple)) else [velocities]
+    runs = [each if hasattr(each, "read") else np.asarray(each) for each in runs]
+    for each in runs:
+        _check_shape(each.shape, len(masses))
+    frames = [each.shape[0] for each in runs]
+    shares = _shares(weights or {}, frames, (len(masses),), "weights")
+    shares |= _shares(contributions or {}, frames, (len(masses), 3), "contributions")
+    if contributions and remove_drift:
+        raise InputError("remove_drift: contributions sum to the velocities as they are; keep the drift")
     estimator = Estimator.plan(
         frames,
         timestep,
@@ -98,19 +102,18 @@ def vdos(
         normalization=normalization,
         blocks=blocks,
     )
-    products = []
+    sums = []
     for replica, run in enumerate(runs):
-        tiles = _tiles(run, frames[replica], masses, remove_drift)
-        own = [each[replica] for each in (*shares.values(), *moves.values())]
-        products.append(_run_sums(tiles, masses, membership, own, estimator, replica))
-    pooled, each_block = estimator.densities(products)
+        own = {label: each[replica] for label, each in shares.items()}
+        sums.append(_run_sums(run, masses, membership, own, estimator, replica, remove_drift))
+    pooled, each_block = estimator.densities(sums)
     wavenumber = estimator.wavenumber
     factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
     curves = pooled * factor
     error, verdict = estimator.judge(curves[0], each_block[:, 0] * factor)
     ends = (curves[0, 0] + curves[0, -1]) / 2  # half weight: both ends are shared with the mirror image
     modes = float((curves[0].sum() - ends) * wavenumber[1])
-    labels = [*membership, *shares, *moves]
+    labels = [*membership, *shares]
     return Spectrum(
         quantity="vdos",
         wavenumber=wavenumber,
@@ -135,88 +138,97 @@ def vdos(
 
 
 def _run_sums(
-    tiles: Iterator[tuple[int, NDArray[Any]]],
+    run: Any,
     masses: Array,
     membership: Mapping[str, Array],
-    shares: list[NDArray[Any]],
+    shares: Mapping[str, Any],
     estimator: Estimator,
     replica: int,
+    remove_drift: bool,
 ) -> Array:
     """Mass-weighted sums over pairs of frames of the total and of each part: (blocks, 1 + parts, lags)."""
-    sums: Any = 0
-    for start, tile in tiles:
-        frames, atoms = tile.shape[:2]
-        mass = np.repeat(masses[start : start + atoms], 3)
-        columns = np.arange(3 * atoms)
-        pairings = []
-        for members in membership.values() if membership else [np.ones(len(masses))]:
-            inside = np.flatnonzero(np.repeat(members[start : start + atoms], 3))
-            pairings.append(Pairing.of(inside, weights=mass[inside]))
-        series = tile.reshape(frames, -1)
-        if shares:
-            here = [values[:, start : start + atoms] for values in shares]
-            moving = [each if each.ndim == 3 else tile * each[:, :, None].astype(tile.dtype) for each in here]
-            series = np.hstack([series, *(each.reshape(frames, -1).astype(tile.dtype, copy=False) for each in moving)])
-            pairings += [Pairing.of(columns + (1 + part) * 3 * atoms, columns, mass) for part in range(len(shares))]
-        found = estimator.lag_sums(replica, series, pairings)
-        if not np.isfinite(found).all():
-            _refuse_not_finite(tile, start)
-        sums = sums + found
+    atoms = len(masses)
+    longest = max(1, READ_BYTES // (12 * atoms)) if hasattr(run, "read") else None
+    count = len(membership) or 1
+    sums: Array = np.zeros((max(1, estimator.blocks[replica]), count + len(shares), estimator.max_lag + 1))
+    for stretch in estimator.segments(replica, longest):
+        frames = _rows(run, stretch.start, stretch.reach)
+        if remove_drift:
+            drift = np.einsum("fax,a->fx", frames, masses, dtype=np.float64) / masses.sum()
+            frames = frames - drift[:, None]
+        moving = _moving(frames, shares, stretch)
+        width = max(8, min(256, TILE_BYTES // (12 * (1 + len(shares)) * (len(frames) + estimator.max_lag))))
+        for first in range(0, atoms, width):
+            inside = slice(first, first + width)
+            pairings = _pairings(masses[inside], [members[inside] for members in membership.values()], len(shares))
+            columns = [each[:, inside].reshape(len(frames), -1) for each in (frames, *moving)]
+            series = columns[0] if len(columns) == 1 else np.hstack(columns)
+            found = segment_sums(series, stretch.end - stretch.start, pairings, estimator.max_lag).mean(axis=1)
+            if not np.isfinite(found).all():
+                _refuse_not_finite(frames, stretch.start)
+            sums[stretch.block] += found
     if not membership:
-        return np.asarray(sums)
+        return sums
     # every atom stands once in the first decomposition
     decompositions = [decomposition_of(label) for label in membership]
-    first = [number for number, name in enumerate(decompositions) if name == decompositions[0]]
-    return np.concatenate([sums[:, first].sum(axis=1, keepdims=True), sums], axis=1)
+    of_first = [number for number, name in enumerate(decompositions) if name == decompositions[0]]
+    return np.concatenate([sums[:, of_first].sum(axis=1, keepdims=True), sums], axis=1)
 
 
-def _tiles(run: Any, frames: int, masses: Array, remove_drift: bool) -> Iterator[tuple[int, NDArray[Any]]]:
-    """First atom and velocities of each tile; checks that the tiles hold all atoms."""
-    if isinstance(run, tuple):
-        first, rest = run
-        start, tile = 0, first
-        while tile is not None:
-            values = np.asarray(tile)
-            _check_tile(values, frames, None, start)
-            if start + values.shape[1] > len(masses):
-                raise InputError(f"velocities: more atoms than the {len(masses)} masses; give one mass per atom")
-            yield start, values
-            start += values.shape[1]
-            tile = next(rest, None)
-        if start != len(masses):
-            raise InputError(f"velocities: tiles of {start} atoms for {len(masses)} masses; give one mass per atom")
-        return
-    drift: Any = 0.0
-    if remove_drift:
-        drift = np.zeros((frames, 3))
-        for start in range(0, len(masses), TILE_ATOMS):
-            drift += np.einsum(
-                "fax,a->fx", run[:, start : start + TILE_ATOMS].astype(np.float64), masses[start : start + TILE_ATOMS]
+def _rows(values: Any, start: int, stop: int) -> NDArray[Any]:
+    rows: NDArray[Any] = values.read(start, stop) if hasattr(values, "read") else values[start:stop]
+    return rows
+
+
+def _moving(frames: NDArray[Any], shares: Mapping[str, Any], stretch: Segment) -> list[NDArray[Any]]:
+    """Velocities of each part in a stretch: weights times the velocities, or the contribution itself.
+
+    Raises:
+        InputError: parts of a decomposition that do not sum to the whole.
+    """
+    moving: dict[str, NDArray[Any]] = {}
+    given: dict[str, NDArray[Any]] = {}
+    for label, values in shares.items():
+        given[label] = _rows(values, stretch.start, stretch.reach)
+        weight = given[label].ndim == 2
+        moving[label] = frames * given[label][:, :, None].astype(frames.dtype) if weight else given[label].astype(frames.dtype)
+    for decomposition in {decomposition_of(label) for label in shares}:
+        labels = [label for label in shares if decomposition_of(label) == decomposition]
+        weight = given[labels[0]].ndim == 2
+        gap = np.asarray(np.sum([given[label] for label in labels], axis=0, dtype=np.float64))
+        gap -= 1.0 if weight else frames
+        tolerance = 1e-6 if weight else 1e-5 * float(np.abs(frames).max())
+        wrong = ~(np.abs(gap).reshape(len(gap), -1).max(axis=1) <= tolerance)
+        if wrong.any():
+            raise InputError(
+                f"{'weights' if weight else 'contributions'}: {', '.join(labels)} do not sum to"
+                f" {'1' if weight else 'the velocities'} in frame {stretch.start + int(np.argmax(wrong))}; add the missing part"
             )
-        drift = (drift / masses.sum())[:, None]
-    for start in range(0, len(masses), TILE_ATOMS):
-        tile = run[:, start : start + TILE_ATOMS]
-        yield start, tile - drift if remove_drift else tile
+    return list(moving.values())
 
 
-def _check_tile(values: NDArray[Any], frames: int, atoms: int | None, start: int) -> None:
-    wanted = f"(frames, {'atoms' if atoms is None else atoms}, 3)"
-    if (
-        values.ndim != 3
-        or values.shape[2] != 3
-        or len(values) != frames
-        or (atoms or values.shape[1]) != values.shape[1]
-    ):
-        raise InputError(f"velocities: shape {values.shape}; it must be {wanted} with one mass per atom")
-    if frames < 2:
-        raise InputError(f"velocities: {frames} frames; at least 2 are needed")
+def _pairings(masses: Array, membership: Sequence[Array], shares: int) -> list[Pairing]:
+    """Each group with itself (or all atoms), then the columns of each share with those of the whole."""
+    mass = np.repeat(masses, 3)
+    columns = np.arange(len(mass))
+    groups = membership or [np.ones(len(masses))]
+    pairings = []
+    for members in groups:
+        inside = np.flatnonzero(np.repeat(members, 3))
+        pairings.append(Pairing.of(inside, weights=mass[inside]))
+    return pairings + [Pairing.of(columns + (1 + part) * len(mass), columns, mass) for part in range(shares)]
 
 
-def _refuse_not_finite(tile: NDArray[Any], start: int) -> None:
-    finite = np.isfinite(tile).all(axis=(1, 2))
-    raise InputError(
-        f"velocities: frame {int(np.argmin(finite))}, atoms from {start}, is not finite; mend or cut the run there"
-    )
+def _check_shape(shape: tuple[int, ...], atoms: int) -> None:
+    if len(shape) != 3 or shape[1:] != (atoms, 3):
+        raise InputError(f"velocities: shape {shape}; it must be (frames, {atoms}, 3) with one mass per atom")
+    if shape[0] < 2:
+        raise InputError(f"velocities: {shape[0]} frames; at least 2 are needed")
+
+
+def _refuse_not_finite(frames: NDArray[Any], start: int) -> None:
+    finite = np.isfinite(frames).all(axis=(1, 2))
+    raise InputError(f"velocities: frame {start + int(np.argmin(finite))} is not finite; mend or cut the run there")
 
 
 def _membership(groups: Mapping[str, NDArray[Any]], atoms: int) -> dict[str, Array]:
@@ -240,32 +252,15 @@ def _membership(groups: Mapping[str, NDArray[Any]], atoms: int) -> dict[str, Arr
     return result
 
 
-def _shares(shares: Mapping[str, Any], frames: list[int], atoms: int, name: str) -> dict[str, list[NDArray[Any]]]:
-    """Weights or velocities of each part, one array per run; weights sum to 1 within each decomposition."""
-    result: dict[str, list[NDArray[Any]]] = {}
-    shape = (atoms,) if name == "weights" else (atoms, 3)
+def _shares(shares: Mapping[str, Any], frames: list[int], shape: tuple[int, ...], name: str) -> dict[str, list[Any]]:
+    """Weights or velocities of each part, one entry per run."""
     wanted = f"(frames, {', '.join(map(str, shape))})"
+    result: dict[str, list[Any]] = {}
     for label, values in shares.items():
-        runs = [np.asarray(each) for each in values] if isinstance(values, (list, tuple)) else [np.asarray(values)]
+        runs = list(values) if isinstance(values, (list, tuple)) else [values]
+        runs = [each if hasattr(each, "read") else np.asarray(each) for each in runs]
         if [each.shape for each in runs] != [(count, *shape) for count in frames]:
             found = ", ".join(str(each.shape) for each in runs)
             raise InputError(f"{name}: {label!r} has shape {found}; it must be {wanted} for each run")
         result[label] = runs
-    if name == "weights" and result:
-        for run, count in enumerate(frames):
-            _check_sum({label: each[run] for label, each in result.items()}, np.ones((count, atoms)), name)
     return result
-
-
-def _check_sum(parts: Mapping[str, NDArray[Any]], total: NDArray[Any], name: str) -> None:
-    """Refuse parts that do not sum to ``total`` within each decomposition."""
-    tolerance = 1e-6 if name == "weights" else 1e-5 * float(np.abs(total).max())
-    for decomposition in {decomposition_of(label) for label in parts}:
-        labels = [label for label in parts if decomposition_of(label) == decomposition]
-        gap = np.abs(np.sum([parts[label] for label in labels], axis=0, dtype=np.float64) - total)
-        wrong = gap.reshape(len(gap), -1).max(axis=1) > tolerance
-        if wrong.any():
-            wanted = "1" if name == "weights" else "the velocities"
-            raise InputError(
-                f"{name}: {', '.join(labels)} do not sum to {wanted} in frame {int(np.argmax(wrong))}; add the missing part"
-            )
