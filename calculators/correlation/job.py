@@ -19,7 +19,7 @@ from vibraloom.calculators.charges.elements import SYMBOLS
 from vibraloom.calculators.job import Progress, required, run_job
 from vibraloom.errors import InputError
 from vibraloom.files.tables import write_json
-from vibraloom.files.trajectory import Trajectory, read_trajectory
+from vibraloom.files.trajectory import StoredFrames, Trajectory, read_trajectory
 from vibraloom.spectra import infrared, raman, slab_response, vdos
 from vibraloom.spectra.corrections import verlet_wavenumber
 from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
@@ -35,8 +35,9 @@ VERLET_SAMPLE = 3400.0
 
 @dataclass
 class Replica:
-    """One trajectory and its response, aligned by step."""
+    """One trajectory (its positions and velocities stay in the file) and its response, aligned by step."""
 
+    path: Path
     trajectory: Trajectory
     response: dict[str, NDArray[Any]]
 
@@ -49,7 +50,7 @@ def read_replicas(folder: Path) -> list[Replica]:
     """
     replicas = []
     for path in sorted(folder.glob("trajectory-*.h5")):
-        trajectory = read_trajectory(path)
+        trajectory = read_trajectory(path, arrays=False)
         response_path = folder / f"response-{path.stem.split('-')[1]}.npz"
         if not response_path.is_file():
             raise InputError(f"{response_path.name}: no such file beside {path.name}; run the response first")
@@ -57,7 +58,7 @@ def read_replicas(folder: Path) -> list[Replica]:
             response = {name: arrays[name] for name in arrays.files}
         if not np.array_equal(response["step"], trajectory.step):
             raise InputError(f"{response_path.name}: its steps are not those of {path.name}; run the response again")
-        replicas.append(Replica(trajectory, response))
+        replicas.append(Replica(path, trajectory, response))
     if not replicas:
         raise InputError("trajectory-*.h5: no such file in the job's folder; run the dynamics first")
     return replicas
@@ -72,7 +73,10 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
         "blocks": len(replicas) if len(replicas) > 1 else None,
     }
     reference = np.asarray(required(job, "reference_positions"), dtype=np.float64)
-    rotations = [eckart_rotation(entry.trajectory.positions, entry.trajectory.masses, reference) for entry in replicas]
+    # a molecule's trajectory is small: it is taken into memory
+    positions = [stored(entry, "position").read(0, entry.trajectory.frames) for entry in replicas]
+    masses = replicas[0].trajectory.masses
+    rotations = [eckart_rotation(places, masses, reference) for places in positions]
     groups = species_groups(replicas[0].trajectory.numbers)
     found: dict[str, Spectrum] = {}
     for request in job["requests"]:
@@ -90,35 +94,33 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
             fixed = raman(turned, interval, laser_wavelength=laser, **options)
             found["raman_anisotropic_eckart"] = in_eckart_frame(fixed["anisotropic"])
         else:
-            velocities = [velocities_of(entry) for entry in replicas]
-            masses = replicas[0].trajectory.masses
+            velocities = [stored(entry, "velocity") for entry in replicas]
             chosen = groups if "species" in request["by"] else None
             found["vdos"] = vdos(velocities, masses, interval, groups=chosen, **options)
             turned = [
-                internal_velocities(entry, turn, interval) for entry, turn in zip(replicas, rotations, strict=True)
+                internal_velocities(places, masses, turn, interval)
+                for places, turn in zip(positions, rotations, strict=True)
             ]
             whole = vdos(turned, masses, interval, groups=chosen, **options)
             found["vdos_eckart"] = in_eckart_frame(undifferenced(whole, interval))
     return found
 
 
-def velocities_of(replica: Replica) -> NDArray[Any]:
-    """Velocities (Å/fs) with shape (F, A, 3).
+def stored(replica: Replica, name: str, atoms: NDArray[np.int64] | None = None) -> StoredFrames:
+    """Positions or velocities of a replica, in its file.
 
     Raises:
         InputError: the trajectory holds none.
     """
-    if replica.trajectory.velocities is None:
-        raise InputError("trajectory: has no velocities; run the dynamics with velocities written")
-    return replica.trajectory.velocities
+    return StoredFrames(replica.path, name, atoms)
 
 
-def internal_velocities(replica: Replica, rotations: NDArray[Any], interval: float) -> NDArray[np.float64]:
+def internal_velocities(
+    positions: NDArray[Any], masses: NDArray[np.float64], rotations: NDArray[Any], interval: float
+) -> NDArray[np.float64]:
     """Velocities relative to the Eckart frame: forward differences of the turned, centred positions, (F - 1, A, 3) in Å/fs."""
-    trajectory = replica.trajectory
-    masses = trajectory.masses
-    positions = trajectory.positions.astype(np.float64)
-    centred = positions - np.einsum("a,fai->fi", masses / masses.sum(), positions)[:, None, :]
+    places = positions.astype(np.float64)
+    centred = places - np.einsum("a,fai->fi", masses / masses.sum(), places)[:, None, :]
     turned = np.einsum("fij,faj->fai", rotations, centred)
     return np.diff(turned, axis=0) / interval
 
@@ -183,7 +185,7 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
             found |= {f"ir_{direction}": spectrum for direction, spectrum in pair.items()}
         else:
             found["vdos"] = vdos(
-                [velocities_of(entry)[:, liquid] for entry in replicas],
+                [stored(entry, "velocity", liquid) for entry in replicas],
                 trajectory.masses[liquid],
                 interval,
                 temperature=job["temperature"],
@@ -193,19 +195,49 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
     return found
 
 
+@dataclass
+class LayerWeights:
+    """Weight of each liquid atom in one layer, by its molecule's centre of mass in each frame; read as it is needed.
+
+    Attributes:
+        positions: of the liquid, in the trajectory's file.
+        masses: (amu) Array with shape (A,).
+        member: Array of int with shape (A,), molecule of each atom.
+        layers: edges (Å), names and width (Å).
+        name: the layer.
+    """
+
+    positions: StoredFrames
+    masses: NDArray[np.float64]
+    member: NDArray[np.int64]
+    layers: dict[str, Any]
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(F, A)."""
+        return self.positions.shape[:2]
+
+    def read(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Weights in frames ``start`` to ``stop``: Array with shape (stop - start, A)."""
+        heights = molecule_centres(self.positions.read(start, stop), self.masses, self.member)[..., 2]
+        weights = layer_weights(heights, self.layers["edges"], self.layers["names"], self.layers["width"])
+        return weights[self.name][:, self.member]
+
+
 def layer_memberships(
     job: dict[str, Any], replicas: list[Replica], liquid: NDArray[np.int64]
-) -> dict[str, list[NDArray[Any]]]:
-    """Layer weight of each liquid atom in each frame, by its molecule's centre of mass: label → (F, A) per replica."""
+) -> dict[str, list[LayerWeights]]:
+    """Layer weights of the liquid: label → one per replica."""
     layers = required(job, "layers")
     member = np.asarray(job["molecules"])[liquid]
-    found: dict[str, list[NDArray[Any]]] = {f"layer/{name}": [] for name in layers["names"]}
-    for entry in replicas:
-        trajectory = entry.trajectory
-        heights = molecule_centres(trajectory.positions[:, liquid], trajectory.masses[liquid], member)[..., 2]
-        for name, values in layer_weights(heights, layers["edges"], layers["names"], layers["width"]).items():
-            found[f"layer/{name}"].append(values[:, member])
-    return found
+    masses = replicas[0].trajectory.masses[liquid]
+    return {
+        f"layer/{name}": [
+            LayerWeights(stored(entry, "position", liquid), masses, member, layers, name) for entry in replicas
+        ]
+        for name in layers["names"]
+    }
 
 
 def shortened(spectrum: Spectrum, job: dict[str, Any]) -> Spectrum:
