@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -151,19 +153,24 @@ def _run_sums(
     longest = max(1, READ_BYTES // (12 * atoms)) if hasattr(run, "read") else None
     count = len(membership) or 1
     sums: Array = np.zeros((max(1, estimator.blocks[replica]), count + len(shares), estimator.max_lag + 1))
-    for stretch in estimator.segments(replica, longest):
-        frames = _rows(run, stretch.start, stretch.reach)
-        if remove_drift:
-            drift = np.einsum("fax,a->fx", frames, masses, dtype=np.float64) / masses.sum()
-            frames = frames - drift[:, None]
-        moving = _moving(frames, shares, stretch)
-        width = max(8, min(256, TILE_BYTES // (12 * (1 + len(shares)) * (len(frames) + estimator.max_lag))))
-        for first in range(0, atoms, width):
-            inside = slice(first, first + width)
-            pairings = _pairings(masses[inside], [members[inside] for members in membership.values()], len(shares))
-            columns = [each[:, inside].reshape(len(frames), -1) for each in (frames, *moving)]
-            series = columns[0] if len(columns) == 1 else np.hstack(columns)
-            found = segment_sums(series, stretch.end - stretch.start, pairings, estimator.max_lag).mean(axis=1)
+    with ThreadPoolExecutor(_threads()) as pool:
+        for stretch in estimator.segments(replica, longest):
+            frames = _rows(run, stretch.start, stretch.reach)
+            if remove_drift:
+                drift = np.einsum("fax,a->fx", frames, masses, dtype=np.float64) / masses.sum()
+                frames = frames - drift[:, None]
+            moving = [frames, *_moving(frames, shares, stretch)]
+            width = max(8, min(256, -(-atoms // 2), TILE_BYTES // (12 * len(moving) * (len(frames) + estimator.max_lag))))
+
+            def tile(first: int, moving: list[NDArray[Any]] = moving, stretch: Segment = stretch, width: int = width) -> Array:
+                inside = slice(first, first + width)
+                members = [values[inside] for values in membership.values()]
+                columns = [each[:, inside].reshape(len(each), -1) for each in moving]
+                series = columns[0] if len(columns) == 1 else np.hstack(columns)
+                pairings = _pairings(masses[inside], members, len(shares))
+                return segment_sums(series, stretch.end - stretch.start, pairings, estimator.max_lag).mean(axis=1)
+
+            found = sum(pool.map(tile, range(0, atoms, width)))
             if not np.isfinite(found).all():
                 _refuse_not_finite(frames, stretch.start)
             sums[stretch.block] += found
@@ -173,6 +180,13 @@ def _run_sums(
     decompositions = [decomposition_of(label) for label in membership]
     of_first = [number for number, name in enumerate(decompositions) if name == decompositions[0]]
     return np.concatenate([sums[:, of_first].sum(axis=1, keepdims=True), sums], axis=1)
+
+
+def _threads() -> int:
+    """Threads for the tiles: the cores of this process, as OMP_NUM_THREADS limits them, at most 4."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return max(1, min(4, cores, int(limit) if limit.isdigit() and int(limit) > 0 else cores))
 
 
 def _rows(values: Any, start: int, stop: int) -> NDArray[Any]:
