@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.spectra.cepstral import CepstralDensities, cepstral_densities
 from vibraloom.spectra.correlation import (
     ComplexArray,
     half_transform,
@@ -18,9 +19,17 @@ from vibraloom.spectra.correlation import (
     window_resolution,
     window_values,
 )
-from vibraloom.spectra.lag_products import Pairing, Segment, lag_sums, segments
+from vibraloom.spectra.lag_products import Pairing, Segment, segment_sums, segments
 from vibraloom.spectra.spectrum import Conventions, Verdict
-from vibraloom.spectra.uncertainty import block_counts, block_edges, standard_error, verdict
+from vibraloom.spectra.uncertainty import (
+    MINIMUM_BLOCKS,
+    MINIMUM_DEPTHS,
+    block_counts,
+    block_edges,
+    standard_error,
+    verdict,
+)
+from vibraloom.spectra.welch import taper_resolution, tapered_sums, welch_segments
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 
 Array = NDArray[np.float64]
@@ -92,11 +101,49 @@ def difference_attenuation(wavenumber: Array, timestep: float) -> Array:
     return np.sinc(SPEED_OF_LIGHT_CM_PER_FS * wavenumber * timestep) ** 2
 
 
+METHODS = ("correlation", "welch", "cepstral")
+"""Names of the estimators."""
+_NAMES = {
+    "correlation": "{} autocorrelation, pooled over replicas, two-sided transform",
+    "welch": "Welch: tapered periodograms of half overlapping segments, averaged",
+    "cepstral": "cepstral: log-periodogram smoothed to Akaike's criterion",
+}
+
+
+@dataclass(frozen=True)
+class Densities:
+    """What an estimate found.
+
+    Attributes:
+        pooled: (unit² × fs) Array with shape (pairings, bins).
+        blocks: (unit² × fs) Array with shape (all blocks, pairings, bins); no blocks, no entry.
+        error: (unit² × fs) Array with shape (pairings, bins), where the estimator gives it by itself.
+        cepstrum: what the cepstral estimator says of itself.
+    """
+
+    pooled: Array
+    blocks: Array
+    error: Array | None = None
+    cepstrum: CepstralDensities | None = None
+
+    def error_of(self, pairing: int, factor: Array) -> Array | None:
+        """Error of one pairing times ``factor``, or None."""
+        return None if self.error is None else self.error[pairing] * factor
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """Entries for ``conventions.extra``."""
+        if self.cepstrum is None:
+            return {}
+        found = self.cepstrum
+        return {"cepstral_coefficients": list(found.coefficients), "coefficients_limited": list(found.limited)}
+
+
 @dataclass(frozen=True)
 class Estimator:
     """Choices of one estimate, and the layout of blocks that follows from them.
 
-    ``max_lag`` in frames; ``blocks`` per replica (all 0: no error bars).
+    ``max_lag`` in frames; ``blocks`` per replica (all 0: no error bars); ``method`` is one of :data:`METHODS`.
     """
 
     timestep: float
@@ -105,6 +152,7 @@ class Estimator:
     window: str
     normalization: str
     blocks: tuple[int, ...]
+    method: str = "correlation"
 
     @classmethod
     def plan(
@@ -116,6 +164,7 @@ class Estimator:
         window: str,
         normalization: str,
         blocks: int | None,
+        estimator: str = "correlation",
     ) -> Estimator:
         """Lay out the estimate of series with ``frames`` frames each, ``timestep`` fs apart.
 
@@ -125,6 +174,8 @@ class Estimator:
             InputError: a choice that is not allowed, or a correlation time longer than the shortest series.
         """
         timestep = positive(timestep, "timestep", "fs")
+        if estimator not in METHODS:
+            raise InputError(f"estimator: {estimator!r}; allowed: {', '.join(METHODS)}")
         if normalization not in ("unbiased", "biased"):
             raise InputError(f"normalization: {normalization!r}; allowed: unbiased, biased")
         shortest = min(frames)
@@ -140,8 +191,11 @@ class Estimator:
                 " run longer or shorten it"
             )
         window_values(window, max_lag + 1)
-        counts = block_counts(frames, max_lag, blocks)
-        return cls(timestep, tuple(frames), max_lag, window, normalization, tuple(counts))
+        if estimator == "cepstral":  # its error bars come from its own theory
+            window, counts = "none", [0] * len(frames)
+        else:
+            counts = block_counts(frames, max_lag, blocks)
+        return cls(timestep, tuple(frames), max_lag, window, normalization, tuple(counts), estimator)
 
     def lag_sums(
         self, replica: int, series: NDArray[Any], pairings: Sequence[Pairing], *, two_sided: bool = False
@@ -149,12 +203,34 @@ class Estimator:
         """Sums over pairs of frames of one replica, (blocks of the replica, or 1, pairings, max_lag + 1).
 
         See :func:`vibraloom.spectra.lag_products.lag_sums`. Sums of sets of columns may be added.
+
+        Raises:
+            InputError: the estimator makes no such sums of two columns.
         """
-        return lag_sums(series, pairings, self.max_lag, self._edges(replica), two_sided=two_sided)
+        sums = np.zeros((max(self.blocks[replica], 1), len(pairings), 2, self.max_lag + 1))
+        for stretch in self.segments(replica):
+            sums[stretch.block] += self.stretch_sums(series[stretch.start : stretch.reach], stretch, pairings)
+        return sums if two_sided else sums.mean(axis=2)
 
     def segments(self, replica: int, longest: int | None = None) -> Iterator[Segment]:
         """Stretches of a replica whose sums add up to :meth:`lag_sums`, at most ``longest`` frames each with their reach."""
+        if self.method == "welch":
+            return welch_segments(self._edges(replica), self.max_lag)
         return segments(self._edges(replica), self.max_lag, longest)
+
+    def stretch_sums(self, frames: NDArray[Any], stretch: Segment, pairings: Sequence[Pairing]) -> Array:
+        """Sums of one stretch, (pairings, 2, max_lag + 1), both directions of time.
+
+        Args:
+            frames: Array with shape (reach - start, columns), the frames of the stretch.
+            stretch: one of :meth:`segments`.
+            pairings: what is correlated.
+        """
+        if self.method == "cepstral":
+            raise InputError("estimator: cepstral gives whole spectra only, no parts and no densities of states; use welch")
+        if self.method == "welch":
+            return tapered_sums(frames, pairings, self.window)
+        return segment_sums(frames, stretch.end - stretch.start, pairings, self.max_lag)
 
     def densities(self, sums: Sequence[Array]) -> tuple[Array, Array]:
         """Spectral density of the pooled correlation, and of each block.
@@ -166,10 +242,10 @@ class Estimator:
             (unit² × fs) Arrays with shape (pairings, bins) and (all blocks, pairings, bins).
         """
         pooled, each = self._correlations(sums)
-        _, density = spectral_density(pooled, self.timestep, self.window)
+        _, density = spectral_density(pooled, self.timestep, self._lag_window)
         if not sum(self.blocks):
             return density, np.empty((0, *density.shape))
-        return density, spectral_density(each, self.timestep, self.window)[1]
+        return density, spectral_density(each, self.timestep, self._lag_window)[1]
 
     def half_transforms(self, sums: Sequence[Array], direction: int = 0) -> tuple[ComplexArray, ComplexArray]:
         """One-sided transform Int_0^inf exp(+i w t) C(t) dt of the pooled correlation, and of each block.
@@ -182,16 +258,18 @@ class Estimator:
             (unit² × fs) complex Arrays with shape (pairings, bins) and (all blocks, pairings, bins).
         """
         pooled, each = self._correlations([one[:, :, direction] for one in sums])
-        density = half_transform(pooled, self.timestep, self.window)
+        density = half_transform(pooled, self.timestep, self._lag_window)
         if not sum(self.blocks):
             return density, np.empty((0, *density.shape), dtype=np.complex128)
-        return density, half_transform(each, self.timestep, self.window)
+        return density, half_transform(each, self.timestep, self._lag_window)
 
-    def estimate(
-        self, replicas: Sequence[NDArray[Any]], pairings: Sequence[Pairing]
-    ) -> tuple[Array, Array]:
-        """:meth:`densities` of series (frames, columns), one per replica."""
-        return self.densities([self.lag_sums(number, series, pairings) for number, series in enumerate(replicas)])
+    def estimate(self, replicas: Sequence[NDArray[Any]], pairings: Sequence[Pairing]) -> Densities:
+        """Spectral densities of series (frames, columns), one per replica."""
+        if self.method == "cepstral":
+            found = cepstral_densities(replicas, pairings, self.timestep, self.max_lag)
+            return Densities(found.density, np.empty((0, *found.density.shape)), found.standard_error, found)
+        sums = [self.lag_sums(number, series, pairings) for number, series in enumerate(replicas)]
+        return Densities(*self.densities(sums))
 
     def _correlations(self, sums: Sequence[Array]) -> tuple[Array, Array]:
         """Correlation functions: pooled (pairings, lags), and of each block (blocks, pairings, lags)."""
@@ -207,20 +285,26 @@ class Estimator:
     @property
     def resolution(self) -> float:
         """Full width in cm⁻¹ that the window gives to a sharp line."""
+        if self.method == "welch":
+            return taper_resolution(self.window, self.max_lag + 1, self.timestep)
         return window_resolution(self.window, self.max_lag + 1, self.timestep)
 
-    def judge(self, intensity: Array, blocks: Array) -> tuple[Array | None, Verdict | None]:
-        """Standard error and verdict from the spectra of the blocks; None and None without blocks."""
-        if len(blocks) < 2:
+    def judge(
+        self, intensity: Array, blocks: Array, error: Array | None = None
+    ) -> tuple[Array | None, Verdict | None]:
+        """Standard error and verdict from the spectra of the blocks, or from an ``error`` that the estimator gave.
+
+        None and None without either.
+        """
+        count, depths = len(blocks), self._block_length / self.max_lag
+        if error is not None:
+            count, depths = MINIMUM_BLOCKS, float(MINIMUM_DEPTHS)  # no blocks behind it
+        elif count < 2:
             return None, None
-        error = standard_error(blocks)
+        else:
+            error = standard_error(blocks)
         judged = verdict(
-            self.wavenumber,
-            intensity,
-            error,
-            blocks=len(blocks),
-            depths_per_block=self._block_length / self.max_lag,
-            resolution=self.resolution,
+            self.wavenumber, intensity, error, blocks=count, depths_per_block=depths, resolution=self.resolution
         )
         return error, judged
 
@@ -253,7 +337,7 @@ class Estimator:
         if sum(self.blocks):
             extra["block_length"] = self._block_length * self.timestep
         return Conventions(
-            estimator=f"{self.normalization} autocorrelation, pooled over replicas, two-sided transform",
+            estimator=_NAMES[self.method].format(self.normalization),
             window=self.window,
             correlation_time=self.max_lag * self.timestep,
             derivative=derivative,
@@ -272,6 +356,11 @@ class Estimator:
         """Mean length of a block in frames, in the replica with the shortest blocks."""
         return min(count / max(each, 1) for count, each in zip(self.frames, self.blocks, strict=True))
 
+    @property
+    def _lag_window(self) -> str:
+        """Window on the correlation function; Welch's tapers stand in the sums already."""
+        return self.window if self.method == "correlation" else "none"
+
     def _edges(self, replica: int) -> NDArray[np.int64]:
         return block_edges(self.frames[replica], max(self.blocks[replica], 1))
 
@@ -279,6 +368,11 @@ class Estimator:
         """Number of pairs of frames behind each lag in each block: (blocks, lags)."""
         edges = self._edges(replica)
         lags = np.arange(self.max_lag + 1)
+        if self.method == "welch":
+            count = np.bincount([one.block for one in self.segments(replica)], minlength=len(edges) - 1)
+            if not count.all():
+                raise InputError(f"blocks: {len(count)} in {self.frames[replica]} frames leave one without a segment; take fewer")
+            return np.repeat(count[:, None].astype(float), self.max_lag + 1, axis=1)
         if self.normalization == "biased":
             return np.repeat(np.diff(edges)[:, None].astype(float), self.max_lag + 1, axis=1)
         last = np.minimum(edges[1:, None], self.frames[replica] - lags)

@@ -46,6 +46,7 @@ def infrared(
     blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
+    estimator: str = "correlation",
 ) -> Spectrum:
     """Infrared absorption from a dipole series.
 
@@ -68,6 +69,8 @@ def infrared(
         parts: label ``decomposition/name`` -> (e·Å) series like ``dipole``; they must sum to it. The
             spectrum of a part holds half of each cross term with the others, so that parts sum to the whole.
         normalization: of the correlation, ``unbiased`` or ``biased``.
+        estimator: ``correlation`` (exact correlation function up to the correlation time), ``welch`` (averaged periodograms
+            of segments that long, nowhere negative) or ``cepstral`` (for runs too short for blocks; whole spectra only).
 
     Raises:
         InputError: wrong shape, NaN, a value that must be positive, a correlation longer than the run, parts
@@ -87,6 +90,7 @@ def infrared(
         quantum_correction=quantum_correction,
         blocks=blocks,
         normalization=normalization,
+        estimator=estimator,
         derivative=DIFFERENCE,
     )
 
@@ -103,6 +107,7 @@ def infrared_from_current(
     blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
+    estimator: str = "correlation",
     differenced: bool = False,
 ) -> Spectrum:
     """Infrared absorption from the time derivative of the dipole, such as the sum of charges times
@@ -130,6 +135,7 @@ def infrared_from_current(
         quantum_correction=quantum_correction,
         blocks=blocks,
         normalization=normalization,
+        estimator=estimator,
         derivative=DIFFERENCE if differenced else "none: the current itself",
     )
 
@@ -146,44 +152,48 @@ def _absorption(
     quantum_correction: str,
     blocks: int | None,
     normalization: str,
+    estimator: str,
     derivative: str,
 ) -> Spectrum:
     temperature = positive(temperature, "temperature", "K")
     if volume is not None:
         volume = positive(volume, "volume", "angstrom^3")
-    estimator = Estimator.plan(
+    plan = Estimator.plan(
         [len(each) for each in currents],
         timestep,
         correlation_time=correlation_time,
         window=window,
         normalization=normalization,
         blocks=blocks,
+        estimator=estimator,
     )
-    wavenumber = estimator.wavenumber
+    wavenumber = plan.wavenumber
     factor = relative_to_harmonic(quantum_correction, wavenumber, temperature)
     factor = factor * _response_factor(temperature, volume)
     if derivative == DIFFERENCE:
-        factor = factor / difference_attenuation(wavenumber, estimator.timestep)
-    pooled, each_block = estimator.estimate(beside(currents, parts), part_pairings(range(3), 3, len(parts)))
-    intensity = pooled[0] * factor
-    error, verdict = estimator.judge(intensity, each_block[:, 0] * factor)
+        factor = factor / difference_attenuation(wavenumber, plan.timestep)
+    found = plan.estimate(beside(currents, parts), part_pairings(range(3), 3, len(parts)))
+    curves = found.pooled * factor
+    intensity = curves[0]
+    error, verdict = plan.judge(intensity, found.blocks[:, 0] * factor, found.error_of(0, factor))
     return Spectrum(
         quantity="infrared_molar" if volume is None else "infrared",
         wavenumber=wavenumber,
         intensity=intensity,
         unit="km/mol/cm^-1" if volume is None else "cm^-1",
-        conventions=estimator.conventions(
+        conventions=plan.conventions(
             intensity,
             derivative=derivative,
             quantum=quantum_correction,
-            frames=min(estimator.frames) + (derivative == DIFFERENCE),
+            frames=min(plan.frames) + (derivative == DIFFERENCE),
             temperature=temperature,
             volume=volume,
             form=_MOLAR_FORM if volume is None else _FORM,
+            extra=found.remarks,
         ),
         standard_error=error,
         verdict=verdict,
-        parts={label: pooled[1 + number] * factor for number, label in enumerate(parts)},
+        parts={label: curves[1 + number] for number, label in enumerate(parts)},
     )
 
 

@@ -44,7 +44,7 @@ class Pairing:
         first = np.atleast_1d(np.asarray(left, dtype=np.int64))
         second = first if right is None else np.atleast_1d(np.asarray(right, dtype=np.int64))
         # contiguous arrays: one compiled version of the loops serves all
-        return cls(first, second, np.full(len(first), weights, dtype=np.float64))
+        return cls(first, second, np.array(np.broadcast_to(weights, first.shape), dtype=np.float64))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from vibraloom.spectra.estimator import (
     difference_attenuation,
     positive,
 )
+from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -68,6 +69,7 @@ def raman(
     blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
+    estimator: str = "correlation",
 ) -> dict[str, Spectrum]:
     """Raman spectra from a polarizability series, averaged over orientations.
 
@@ -89,7 +91,7 @@ def raman(
         detector: ``energy``: (nu_L - nu)^4; ``counts``: nu_L (nu_L - nu)^3, for detectors that count photons.
         parts: label ``decomposition/name`` -> (Å³) series like ``polarizability``; they must sum to it. Each part holds
             half of its cross terms, so that parts sum to the whole in every spectrum.
-        correlation_time, window, quantum_correction, blocks, normalization: as in
+        correlation_time, window, quantum_correction, blocks, normalization, estimator: as in
             :func:`vibraloom.spectra.infrared.infrared`.
 
     Returns:
@@ -116,6 +118,7 @@ def raman(
             "window": window,
             "normalization": normalization,
             "blocks": blocks,
+            "estimator": estimator,
         },
         Detection(temperature, laser_wavelength, form, detector, quantum_correction),
         differenced=True,
@@ -137,6 +140,7 @@ def raman_from_derivatives(
     blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
+    estimator: str = "correlation",
 ) -> dict[str, Spectrum]:
     """As :func:`raman`, from the time derivative of the polarizability.
 
@@ -159,6 +163,7 @@ def raman_from_derivatives(
             "window": window,
             "normalization": normalization,
             "blocks": blocks,
+            "estimator": estimator,
         },
         Detection(temperature, laser_wavelength, form, detector, quantum_correction),
         differenced=differenced,
@@ -227,48 +232,58 @@ def _spectra(
     differenced: bool,
 ) -> dict[str, Spectrum]:
     """The five averages from columns whose squares are the invariants, see :func:`_invariants`."""
-    estimator = Estimator.plan([len(each) for each in derivatives], timestep, **estimate)
-    pairings = [
-        pairing
-        for columns in ((0,), range(1, 6))
-        for pairing in part_pairings(columns, 6, len(parts))
-    ]
-    pooled, each_block = estimator.estimate(beside(derivatives, parts), pairings)
-    wavenumber = estimator.wavenumber
-    factor = detection.factor(wavenumber)
-    if differenced:
-        factor = factor / difference_attenuation(wavenumber, timestep)
+    plan = Estimator.plan([len(each) for each in derivatives], timestep, **estimate)
+    # squares of column 0 are isotropic, those of the other five anisotropic
     unpolarized = (45.0, 45 * 1.75) if detection.form == "activity" else (1.0, 1.75)
-    weights = {
+    mixtures = {
         "isotropic": (1.0, 0.0),
         "anisotropic": (0.0, 1.0),
         "vv": (1.0, 1.0),
         "vh": (0.0, 0.75),
         "unpolarized": unpolarized,
     }
+    wavenumber = plan.wavenumber
+    factor = detection.factor(wavenumber)
+    if differenced:
+        factor = factor / difference_attenuation(wavenumber, timestep)
+    columns = beside(derivatives, parts)
+    if plan.method == "cepstral":  # a logarithm does not mix: each spectrum by itself
+        found = plan.estimate(columns, [Pairing.of(range(6), weights=_weights(*mix)) for mix in mixtures.values()])
+    else:
+        both = [one for some in ((0,), range(1, 6)) for one in part_pairings(some, 6, len(parts))]
+        found = plan.estimate(columns, both)
     count = 1 + len(parts)
     result = {}
-    for name, (isotropic, anisotropic) in weights.items():
-        mix = isotropic * pooled[:count] + anisotropic * 2 / 15 * pooled[count:]
-        curves = mix * factor
-        each = isotropic * each_block[:, 0] + anisotropic * 2 / 15 * each_block[:, count]
-        error, verdict = estimator.judge(curves[0], each * factor)
+    for number, (name, (isotropic, anisotropic)) in enumerate(mixtures.items()):
+        if plan.method == "cepstral":
+            curves, blocks = found.pooled[[number]] * factor, found.blocks[:, number]
+        else:
+            curves = (isotropic * found.pooled[:count] + anisotropic * 2 / 15 * found.pooled[count:]) * factor
+            blocks = isotropic * found.blocks[:, 0] + anisotropic * 2 / 15 * found.blocks[:, count]
+        error, verdict = plan.judge(curves[0], blocks * factor, found.error_of(number, factor))
+        entries = detection.entries
+        entries["extra"] |= found.remarks
         result[name] = Spectrum(
             quantity=f"raman_{name}",
             wavenumber=wavenumber,
             intensity=curves[0],
             unit=UNITS[detection.form],
-            conventions=estimator.conventions(
+            conventions=plan.conventions(
                 curves[0],
                 derivative=DIFFERENCE if differenced else "none: the derivative itself",
-                frames=min(estimator.frames) + differenced,
-                **detection.entries,
+                frames=min(plan.frames) + differenced,
+                **entries,
             ),
             standard_error=error,
             verdict=verdict,
-            parts={label: curves[1 + number] for number, label in enumerate(parts)},
+            parts={label: curves[1 + part] for part, label in enumerate(parts)},
         )
     return result
+
+
+def _weights(isotropic: float, anisotropic: float) -> Array:
+    """Weights of the squares of the six columns in a mixture."""
+    return np.array([isotropic, *[anisotropic * 2 / 15] * 5])
 
 
 def stokes_factor(wavenumber: Array, temperature: float, laser_wavelength: float, detector: str = "energy") -> Array:

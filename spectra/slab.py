@@ -47,6 +47,7 @@ def slab_response(
     blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
     normalization: str = "unbiased",
+    estimator: str = "correlation",
 ) -> dict[str, Spectrum]:
     """Im alpha_rr(w) / (eps0 A) of a slab in Å: beta / (2 eps0 A w) FT<Mdot_r Mdot_r>, harmonic-corrected.
 
@@ -64,7 +65,7 @@ def slab_response(
         source: ``dipole``, ``current`` (its time derivative) or ``difference`` (forward differences of the dipole).
         parts: label ``decomposition/name`` -> series like ``series``, which they must sum to. Layers want
             currents: the derivative of a dipole weighted by layer holds a spurious dw/dt term.
-        correlation_time, window, quantum_correction, blocks, normalization: as in
+        correlation_time, window, quantum_correction, blocks, normalization, estimator: as in
             :func:`vibraloom.spectra.infrared.infrared`.
 
     Returns:
@@ -88,15 +89,16 @@ def slab_response(
         contributions = {
             label: [differences(each, interval) for each in replicas] for label, replicas in contributions.items()
         }
-    estimator = Estimator.plan(
+    plan = Estimator.plan(
         [len(each) for each in currents],
         interval,
         correlation_time=correlation_time,
         window=window,
         normalization=normalization,
         blocks=blocks,
+        estimator=estimator,
     )
-    wavenumber = estimator.wavenumber
+    wavenumber = plan.wavenumber
     angular = 2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS * wavenumber
     factor = np.zeros_like(angular)
     factor[1:] = 1 / (2 * EPSILON0_E2_PER_EV_ANGSTROM * BOLTZMANN_EV_PER_K * temperature * area * angular[1:])
@@ -108,28 +110,30 @@ def slab_response(
     result = {}
     for direction, components in DIRECTIONS.items():
         pairings = part_pairings(components, 3, len(contributions), 1 / len(components))
-        pooled, each_block = estimator.estimate(columns, pairings)
-        intensity = pooled[0] * factor
-        error, verdict = estimator.judge(intensity, each_block[:, 0] * factor)
+        found = plan.estimate(columns, pairings)
+        curves = found.pooled * factor
+        intensity = curves[0]
+        error, verdict = plan.judge(intensity, found.blocks[:, 0] * factor, found.error_of(0, factor))
         result[direction] = Spectrum(
             quantity=f"slab_response_{direction}",
             wavenumber=wavenumber,
             intensity=intensity,
             unit="angstrom",
-            conventions=estimator.conventions(
+            conventions=plan.conventions(
                 intensity,
                 derivative=derivative,
                 quantum=quantum_correction,
                 notes=["the bin at zero wavenumber is set to 0"],
-                frames=min(estimator.frames) + (source != "current"),
+                frames=min(plan.frames) + (source != "current"),
                 temperature=temperature,
                 area=area,
                 boundary=boundary,
                 form="Im alpha_rr/(eps0 A) = beta/(2 eps0 A w) FT<Mdot_r Mdot_r>",
+                extra=found.remarks,
             ),
             standard_error=error,
             verdict=verdict,
-            parts={label: pooled[1 + number] * factor for number, label in enumerate(contributions)},
+            parts={label: curves[1 + number] for number, label in enumerate(contributions)},
         )
     return result
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
-from vibraloom.spectra.lag_products import Pairing, Segment, segment_sums
+from vibraloom.spectra.lag_products import Pairing, Segment
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -56,6 +56,7 @@ def vdos(
     window: str = "hann",
     blocks: int | None = None,
     normalization: str = "unbiased",
+    estimator: str = "correlation",
 ) -> Spectrum:
     """Vibrational density of states S(nu) = (2 c / kT) Sum_j m_j FT<v_j v_j>, in states per cm⁻¹ (unit cm).
 
@@ -77,7 +78,8 @@ def vdos(
             sum to them within a decomposition, as from :func:`vibraloom.spectra.molecular_motion.split_motion`. The
             part is m <u(0).v(t)>, symmetrised in time.
         remove_drift: subtract the velocity of the centre of mass in each frame.
-        correlation_time, window, blocks, normalization: as in :func:`vibraloom.spectra.infrared.infrared`.
+        correlation_time, window, blocks, normalization, estimator: as in :func:`vibraloom.spectra.infrared.infrared`; not
+            ``cepstral``.
 
     Raises:
         InputError: wrong shape, NaN, masses or groups that do not fit, a correlation longer than the run.
@@ -96,23 +98,24 @@ def vdos(
     shares |= _shares(contributions or {}, frames, (len(masses), 3), "contributions")
     if contributions and remove_drift:
         raise InputError("remove_drift: contributions sum to the velocities as they are; keep the drift")
-    estimator = Estimator.plan(
+    plan = Estimator.plan(
         frames,
         timestep,
         correlation_time=correlation_time,
         window=window,
         normalization=normalization,
         blocks=blocks,
+        estimator=estimator,
     )
     sums = []
     for replica, run in enumerate(runs):
         own = {label: each[replica] for label, each in shares.items()}
-        sums.append(_run_sums(run, masses, membership, own, estimator, replica, remove_drift))
-    pooled, each_block = estimator.densities(sums)
-    wavenumber = estimator.wavenumber
+        sums.append(_run_sums(run, masses, membership, own, plan, replica, remove_drift))
+    pooled, each_block = plan.densities(sums)
+    wavenumber = plan.wavenumber
     factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
     curves = pooled * factor
-    error, verdict = estimator.judge(curves[0], each_block[:, 0] * factor)
+    error, verdict = plan.judge(curves[0], each_block[:, 0] * factor)
     ends = (curves[0, 0] + curves[0, -1]) / 2  # half weight: both ends are shared with the mirror image
     modes = float((curves[0].sum() - ends) * wavenumber[1])
     labels = [*membership, *shares]
@@ -121,7 +124,7 @@ def vdos(
         wavenumber=wavenumber,
         intensity=curves[0],
         unit="cm",
-        conventions=estimator.conventions(
+        conventions=plan.conventions(
             curves[0],
             derivative="none: velocities",
             quantum=None,
@@ -168,7 +171,7 @@ def _run_sums(
                 columns = [each[:, inside].reshape(len(each), -1) for each in moving]
                 series = columns[0] if len(columns) == 1 else np.hstack(columns)
                 pairings = _pairings(masses[inside], members, len(shares))
-                return segment_sums(series, stretch.end - stretch.start, pairings, estimator.max_lag).mean(axis=1)
+                return estimator.stretch_sums(series, stretch, pairings).mean(axis=1)
 
             found = sum(pool.map(tile, range(0, atoms, width)))
             if not np.isfinite(found).all():

@@ -43,8 +43,8 @@ FAULTS = [
     Fault(
         "1 components normalised one by one",
         "spectra.infrared",
-        "estimator.estimate(beside(currents, parts)",
-        "estimator.estimate(beside([each / each.std(axis=0) for each in currents], parts)",
+        "plan.estimate(beside(currents, parts)",
+        "plan.estimate(beside([each / each.std(axis=0) for each in currents], parts)",
         f"{IR}::test_dipole_components_keep_their_relative_weight",
     ),
     Fault(
@@ -160,8 +160,8 @@ FAULTS = [
     Fault(
         "9 weight of the anisotropy",
         "spectra.raman",
-        "+ anisotropic * 2 / 15 * pooled",
-        "+ anisotropic / 15 * pooled",
+        "+ anisotropic * 2 / 15 * found.pooled",
+        "+ anisotropic / 15 * found.pooled",
         f"{RAMAN}::test_vv_and_vh_are_averages_over_orientations",
     ),
     Fault(
@@ -248,7 +248,7 @@ FAULTS = [
     Fault(
         "derivative's attenuation left in",
         "spectra.infrared",
-        "factor = factor / difference_attenuation(wavenumber, estimator.timestep)",
+        "factor = factor / difference_attenuation(wavenumber, plan.timestep)",
         "factor = factor * 1.0",
         f"{IR}::test_area_does_not_depend_on_the_frame_interval",
         {"timestep": 2.0},

@@ -161,6 +161,19 @@ def test_units_scale_the_spectrum_and_options_reach_the_library(folder: Path) ->
         assert 500 <= found.wavenumber[0] < found.wavenumber[-1] <= 3000
 
 
+@pytest.mark.parametrize("estimator", ["welch", "cepstral"])
+def test_the_estimator_is_a_choice(folder: Path, estimator: str) -> None:
+    dipole = _wave(1650, 3) + 0.1 * np.random.default_rng(2).normal(size=(FRAMES, 3))
+    np.save("dipole.npy", dipole)
+    options = ("--dipole", "dipole.npy", "--unit", "e*angstrom", *COMMON)
+    result = _call("ir", *options, "--estimator", estimator, "-o", "ir.csv")
+    assert result.exit_code == 0, result.output
+    expected = infrared(dipole, 0.5, temperature=300, estimator=estimator)
+    np.testing.assert_array_equal(read_csv("ir.csv").intensity, expected.intensity)
+    np.testing.assert_array_equal(read_csv("ir.csv").standard_error, expected.standard_error)
+    assert "allowed: correlation, welch, cepstral" in _refused("ir", *options, "--estimator", "magic", "-o", "x.csv")
+
+
 def test_a_slab_is_asked_for_by_its_area_and_its_electrostatics(folder: Path) -> None:
     dipole = _wave(1650, 3)
     np.save("dipole.npy", dipole)

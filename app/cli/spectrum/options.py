@@ -23,6 +23,7 @@ class Estimate(TypedDict):
     outputs: tuple[Path, ...]
     correlation_time: float | None
     window: str
+    estimator: str
     blocks: int | None
     limits: tuple[float, float] | None
     integration_timestep: float | None
@@ -43,6 +44,12 @@ def shared(function: Decorated) -> Decorated:
         ),
         click.option("--correlation-time", type=float, help="Depth of the correlation function, in ps."),
         click.option("--window", default="hann", show_default=True, help="Window on the correlation function."),
+        click.option(
+            "--estimator",
+            default="correlation",
+            show_default=True,
+            help="correlation; welch: nowhere negative; cepstral: for runs too short for blocks.",
+        ),
         click.option("--blocks", type=int, help="Blocks behind the error bars; 0: no error bars."),
         click.option("--range", "limits", type=(float, float), help="Keep LOW to HIGH, in cm^-1.", metavar="LOW HIGH"),
         click.option(
@@ -96,6 +103,7 @@ def estimator_of(estimate: Estimate) -> dict[str, Any]:
     return {
         "correlation_time": None if depth is None else depth * 1e3,
         "window": estimate["window"],
+        "estimator": estimate["estimator"],
         "blocks": estimate["blocks"],
     }
 
