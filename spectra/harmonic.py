@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ KM_PER_MOL_PER_E2_PER_AMU = (
     * 1e-5
 )
 """Band area N_A q²/(12 eps0 c² m) in km/mol of a mode with (q/e)² / (m/amu) = 1: 974.88."""
+
+
+Bond = tuple[int, int, tuple[int, int, int]]
+"""Two atoms, and the cell of the second: its vector is x[j] + shift @ cell - x[i]."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def normal_modes(
     weighted = (matrix + matrix.T) / 2 / np.outer(root, root)
     rigid = np.empty((size, 0))
     if positions is not None or periodic:
-        rigid = _rigid_motions(mass, positions, periodic)
+        rigid = rigid_motions(mass, positions, periodic)
     # complete the rigid motions to a basis; what is left spans the vibrations
     basis = np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :] if rigid.size else np.eye(size)
     values, vectors = np.linalg.eigh(basis.T @ weighted @ basis)
@@ -92,6 +97,109 @@ def normal_modes(
         eigenvectors=eigenvectors.reshape(shape),
         displacements=(eigenvectors / root).reshape(shape),
     )
+
+
+@dataclass(frozen=True)
+class HarmonicDerivatives:
+    """What a harmonic calculation gives: derivatives at a minimum, of a molecule or of a cell at Gamma.
+
+    Attributes:
+        symbols: element of each of the A atoms that move.
+        masses: (amu) Array with shape (A,); another isotope is another mass.
+        positions: (Å) Array with shape (A, 3).
+        hessian: (eV/Å²) Array with shape (3A, 3A).
+        cell: (Å) Array with shape (3, 3), rows are lattice vectors; None: a molecule.
+        dipole_derivatives: (e) Array with shape (3A, 3): displaced coordinate, then dipole.
+        polarizability_derivatives: (Å²) Array with shape (3A, 3, 3): displaced coordinate, then tensor.
+        dielectric: electronic dielectric tensor, Array with shape (3, 3).
+        bonds: pairs of bonded atoms, for the assignment of modes.
+        anchored: the atoms are tied to others that do not move, so that no rigid motion is free.
+        largest_force: (eV/Å) left at the geometry, where known.
+
+    Raises:
+        InputError: arrays whose shapes do not fit.
+    """
+
+    symbols: Sequence[str]
+    masses: Array
+    positions: Array
+    hessian: Array
+    cell: Array | None = None
+    dipole_derivatives: Array | None = None
+    polarizability_derivatives: Array | None = None
+    dielectric: Array | None = None
+    bonds: Sequence[Bond] = ()
+    anchored: bool = False
+    largest_force: float | None = None
+
+    def __post_init__(self) -> None:
+        atoms = len(self.symbols)
+        shapes = {
+            "masses": (atoms,),
+            "positions": (atoms, 3),
+            "hessian": (3 * atoms, 3 * atoms),
+            "cell": (3, 3),
+            "dipole_derivatives": (3 * atoms, 3),
+            "polarizability_derivatives": (3 * atoms, 3, 3),
+            "dielectric": (3, 3),
+        }
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != shape:
+                raise InputError(f"{name}: shape {np.shape(value)}; it must be {shape} for {atoms} atoms")
+        if any(not 0 <= index < atoms for bond in self.bonds for index in bond[:2]):
+            raise InputError(f"bonds: an atom that is not there; allowed: 0 to {atoms - 1}")
+
+    @property
+    def volume(self) -> float | None:
+        """(Å³) of the cell."""
+        return None if self.cell is None else float(abs(np.linalg.det(self.cell)))
+
+    def modes(self) -> NormalModes:
+        """Normal modes without the rigid motions that are free: none, translations, or rotations too."""
+        periodic = self.cell is not None
+        free = not (periodic or self.anchored)
+        return normal_modes(
+            self.hessian, self.masses, self.positions if free else None, periodic=periodic and not self.anchored
+        )
+
+    def with_masses(self, masses: Mapping[str, float]) -> HarmonicDerivatives:
+        """The same derivatives for other isotopes: symbol -> mass (amu), e.g. ``{"H": 2.014}``.
+
+        Raises:
+            InputError: an element that is not there.
+        """
+        unknown = sorted(set(masses) - {str(symbol) for symbol in self.symbols})
+        if unknown:
+            raise InputError(f"masses: {unknown[0]} is not there; allowed: {', '.join(dict.fromkeys(self.symbols))}")
+        pairs = zip(self.symbols, self.masses, strict=True)
+        return replace(self, masses=np.array([masses.get(str(symbol), mass) for symbol, mass in pairs], dtype=np.float64))
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """Plain arrays by name, without those that are None; for an npz file."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["symbols"] = np.array([str(symbol) for symbol in self.symbols])
+        values["bonds"] = np.array([(i, j, *shift) for i, j, shift in self.bonds], dtype=np.int64).reshape(-1, 5)
+        return {name: np.asarray(value) for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> HarmonicDerivatives:
+        """Rebuild from :meth:`as_arrays`; other names are passed over.
+
+        Raises:
+            InputError: an array is missing, or shapes that do not fit.
+        """
+        missing = [name for name in ("symbols", "masses", "positions", "hessian") if name not in arrays]
+        if missing:
+            raise InputError(f"harmonic arrays: {missing[0]} is missing; calculate the modes again")
+        known = {each.name for each in fields(cls)}
+        values: dict[str, Any] = {name: arrays[name] for name in known if name in arrays}
+        values["symbols"] = [str(symbol) for symbol in values["symbols"]]
+        values["bonds"] = [(int(i), int(j), (int(a), int(b), int(c))) for i, j, a, b, c in values.get("bonds", ())]
+        values["anchored"] = bool(values.get("anchored", False))
+        if "largest_force" in values:
+            values["largest_force"] = float(values["largest_force"])
+        return cls(**values)
 
 
 def infrared_intensities(dipole_derivatives: NDArray[Any], modes: NormalModes) -> Array:
@@ -109,8 +217,93 @@ def infrared_intensities(dipole_derivatives: NDArray[Any], modes: NormalModes) -
     Raises:
         InputError: wrong shape or NaN.
     """
+    return KM_PER_MOL_PER_E2_PER_AMU * np.trace(oscillator_strengths(dipole_derivatives, modes), axis1=1, axis2=2)
+
+
+def oscillator_strengths(dipole_derivatives: NDArray[Any], modes: NormalModes) -> Array:
+    """Oscillator-strength tensors S = (dmu/dQ)(dmu/dQ), as in Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. 53.
+
+    Their trace times :data:`KM_PER_MOL_PER_E2_PER_AMU` is the infrared band area.
+
+    Args:
+        dipole_derivatives, modes: as in :func:`infrared_intensities`.
+
+    Returns:
+        (e²/amu) Array with shape (M, 3, 3).
+
+    Raises:
+        InputError: wrong shape or NaN.
+    """
     along = _along_modes(dipole_derivatives, modes, (3,), "dipole_derivatives")
-    return KM_PER_MOL_PER_E2_PER_AMU * np.square(along).sum(axis=1)
+    return along[:, :, None] * along[:, None, :]
+
+
+def dielectric_function(
+    wavenumber: NDArray[Any],
+    strengths: NDArray[Any],
+    mode_wavenumber: NDArray[Any],
+    *,
+    volume: float,
+    width: float,
+    electronic: NDArray[Any] | None = None,
+) -> NDArray[np.complex128]:
+    """eps(w) = eps_inf + Sum_m S_m / (eps0 V (w_m² - w² - i w gamma)), time factor exp(-i w t).
+
+    Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. 52, with the damping gamma; modes that are not above zero are
+    left off.
+
+    Args:
+        wavenumber: (cm⁻¹) Array with shape (B,).
+        strengths: (e²/amu) Array with shape (M, 3, 3), from :func:`oscillator_strengths`.
+        mode_wavenumber: (cm⁻¹) Array with shape (M,).
+        volume: (Å³) of the cell.
+        width: (cm⁻¹) damping gamma, the full width at half maximum of Im eps times w.
+        electronic: eps_inf, Array with shape (3, 3); None: 1.
+
+    Returns:
+        Array with shape (B, 3, 3), complex.
+
+    Raises:
+        InputError: volume or width not positive.
+    """
+    for name, value in (("volume", volume), ("width", width)):
+        if not (np.isfinite(value) and value > 0):
+            raise InputError(f"{name}: {value}; it must be positive")
+    modes = np.asarray(mode_wavenumber, dtype=np.float64)
+    real = modes > 0
+    nu = np.asarray(wavenumber, dtype=np.float64)[:, None]
+    # 1/(w_m² - w² - i w gamma) in fs²; strength over eps0 V and mass in 1/fs²
+    response = 1 / (modes[real] ** 2 - nu**2 - 1j * width * nu) / (2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS) ** 2
+    strength = np.asarray(strengths)[real] / (EPSILON0_E2_PER_EV_ANGSTROM * volume * AMU_ANGSTROM2_PER_FS2_IN_EV)
+    background = np.eye(3) if electronic is None else np.asarray(electronic, dtype=np.float64)
+    return background + np.einsum("bm,mij->bij", response, strength)
+
+
+def raman_tensors(polarizability_derivatives: NDArray[Any], modes: NormalModes) -> Array:
+    """Symmetric derivatives dalpha/dQ of the polarizability along the normal coordinates.
+
+    Args:
+        polarizability_derivatives, modes: as in :func:`raman_activities`.
+
+    Returns:
+        (Å²/amu^1/2) Array with shape (M, 3, 3).
+
+    Raises:
+        InputError: wrong shape or NaN.
+    """
+    along = _along_modes(polarizability_derivatives, modes, (3, 3), "polarizability_derivatives")
+    return (along + along.transpose(0, 2, 1)) / 2
+
+
+def raman_invariants(tensors: Array) -> tuple[Array, Array]:
+    """Invariants a'² and g'² of symmetric tensors (M, 3, 3), each Array with shape (M,).
+
+    In the powder averages HH = (10 G0 + 4 G2)/30 = a'² + 4/45 g'² and HV = (5 G1 + 3 G2)/30 = g'²/15, for G0 = 3 a'²,
+    G1 = 0, G2 = 2/3 g'² (D. A. Long, The Raman Effect (2002)).
+    """
+    mean = np.trace(tensors, axis1=1, axis2=2) / 3
+    deviator = tensors - mean[:, None, None] * np.eye(3)
+    return mean**2, 1.5 * np.square(deviator).sum(axis=(1, 2))
 
 
 def raman_activities(polarizability_derivatives: NDArray[Any], modes: NormalModes) -> tuple[Array, Array]:
@@ -130,14 +323,10 @@ def raman_activities(polarizability_derivatives: NDArray[Any], modes: NormalMode
     Raises:
         InputError: wrong shape or NaN.
     """
-    along = _along_modes(polarizability_derivatives, modes, (3, 3), "polarizability_derivatives")
-    tensor = (along + along.transpose(0, 2, 1)) / 2
-    mean = np.trace(tensor, axis1=1, axis2=2) / 3
-    deviator = tensor - mean[:, None, None] * np.eye(3)
-    anisotropy = 1.5 * np.square(deviator).sum(axis=(1, 2))
-    polarised = 45 * mean**2 + 4 * anisotropy
+    mean, anisotropy = raman_invariants(raman_tensors(polarizability_derivatives, modes))
+    polarised = 45 * mean + 4 * anisotropy
     ratio = np.divide(3 * anisotropy, polarised, out=np.zeros_like(polarised), where=polarised > 0)
-    return 45 * mean**2 + 7 * anisotropy, ratio
+    return 45 * mean + 7 * anisotropy, ratio
 
 
 def _along_modes(derivatives: NDArray[Any], modes: NormalModes, tail: tuple[int, ...], name: str) -> Array:
@@ -151,7 +340,7 @@ def _along_modes(derivatives: NDArray[Any], modes: NormalModes, tail: tuple[int,
     return (modes.displacements.reshape(count, -1) @ flat).reshape(count, *tail)
 
 
-def _rigid_motions(mass: Array, positions: NDArray[Any] | None, periodic: bool) -> Array:
+def rigid_motions(mass: Array, positions: NDArray[Any] | None, periodic: bool) -> Array:
     """Orthonormal mass-weighted translations and rotations: (3A, 3 to 6)."""
     root = np.sqrt(mass)
     motions = [np.outer(root, direction).ravel() for direction in np.eye(3)]

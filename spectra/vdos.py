@@ -47,7 +47,7 @@ def vdos(
     masses: NDArray[Any],
     timestep: float,
     *,
-    temperature: float,
+    temperature: float | None,
     groups: Mapping[str, NDArray[Any]] | None = None,
     weights: Mapping[str, Any] | None = None,
     contributions: Mapping[str, Any] | None = None,
@@ -68,7 +68,8 @@ def vdos(
             list of such (independent runs).
         masses: (amu) Array with shape (A,); 0 for virtual sites, which add nothing.
         timestep: (fs) time between frames.
-        temperature: K.
+        temperature: K; None: that of the velocities' own mean kinetic energy, which makes the integral 3N whatever their
+            unit. It stands in ``conventions.extra["kinetic_temperature"]`` in either case.
         groups: label ``decomposition/name`` -> indices of atoms; each atom in exactly one group of a
             decomposition.
         weights: label ``decomposition/name`` -> Array with shape (F, A) (or a list of such, for a list of
@@ -87,7 +88,8 @@ def vdos(
     masses = np.asarray(masses, dtype=np.float64)
     if masses.ndim != 1 or not np.isfinite(masses).all() or (masses < 0).any() or not masses.any():
         raise InputError(f"masses: shape {masses.shape}; give one non-negative number in amu per atom")
-    temperature = positive(temperature, "temperature", "K")
+    if temperature is not None:
+        temperature = positive(temperature, "temperature", "K")
     membership = _membership(groups or {}, len(masses))
     runs: list[Any] = list(velocities) if isinstance(velocities, (list, tuple)) else [velocities]
     runs = [each if hasattr(each, "read") else np.asarray(each) for each in runs]
@@ -113,11 +115,16 @@ def vdos(
         sums.append(_run_sums(run, masses, membership, own, plan, replica, remove_drift))
     pooled, each_block = plan.densities(sums)
     wavenumber = plan.wavenumber
-    factor = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / (BOLTZMANN_EV_PER_K * temperature)
+    degrees = 3 * int(np.count_nonzero(masses)) - 3 * remove_drift
+    ends = (pooled[0, 0] + pooled[0, -1]) / 2  # half weight: both ends are shared with the mirror image
+    per_kelvin = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / BOLTZMANN_EV_PER_K
+    modes = float((pooled[0].sum() - ends) * wavenumber[1]) * per_kelvin
+    kinetic = modes / degrees
+    if temperature is None:
+        temperature = positive(kinetic, "velocities: kinetic temperature", "K")
+    factor = per_kelvin / temperature
     curves = pooled * factor
     error, verdict = plan.judge(curves[0], each_block[:, 0] * factor)
-    ends = (curves[0, 0] + curves[0, -1]) / 2  # half weight: both ends are shared with the mirror image
-    modes = float((curves[0].sum() - ends) * wavenumber[1])
     labels = [*membership, *shares]
     return Spectrum(
         quantity="vdos",
@@ -131,8 +138,9 @@ def vdos(
             temperature=temperature,
             form="S = (2c/kT) Sum_j m_j FT<v_j v_j>, integral 3N less removed degrees of freedom",
             extra={
-                "modes": modes,
-                "degrees_of_freedom": 3 * int(np.count_nonzero(masses)) - 3 * remove_drift,
+                "modes": modes / temperature,
+                "degrees_of_freedom": degrees,
+                "kinetic_temperature": kinetic,
                 "drift_removed": remove_drift,
             },
         ),

@@ -3,7 +3,9 @@
 Run as ``python -m vibraloom.calculators.ase.harmonic job.json``. Keys: engine (a deepmd engine may name the
 models "dipole" and "polarizability" too); optional displacement (0.01 Å), fmax (1e-4 eV/Å), max_steps (200),
 polarizability (false; for pyscf), processes (1). Results: harmonic.npz (arrays) and harmonic.json
-(wavenumbers and intensities).
+(wavenumbers, intensities and the table of modes).
+
+:func:`finite_displacements` does the same in a script of one's own, with any ASE calculator.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
 from vibraloom.calculators.ase.engines import (
@@ -25,6 +28,7 @@ from vibraloom.calculators.ase.engines import (
     make_forces,
     polarizability_function,
     read_structure,
+    tethered,
 )
 from vibraloom.calculators.job import (
     Progress,
@@ -37,7 +41,9 @@ from vibraloom.calculators.job import (
 )
 from vibraloom.durable import write_text
 from vibraloom.errors import ComputationError, InputError
-from vibraloom.spectra.harmonic import infrared_intensities, normal_modes, raman_activities
+from vibraloom.files.bonds import natural_bonds
+from vibraloom.spectra.harmonic import HarmonicDerivatives, infrared_intensities, raman_activities
+from vibraloom.spectra.mode_assignment import mode_table
 
 Array = NDArray[np.float64]
 
@@ -155,6 +161,88 @@ def displaced(positions: Array, displacement: float) -> list[Array]:
     return geometries
 
 
+def finite_displacements(
+    atoms: Atoms,
+    calculator: Calculator,
+    delta: float = 0.01,
+    *,
+    polarizability: Callable[[Atoms], Array] | None = None,
+) -> HarmonicDerivatives:
+    """Derivatives at a relaxed geometry by central differences, with any ASE calculator: 6 evaluations per atom.
+
+    Atoms held by ``FixAtoms`` are not displaced, and what is returned is of the others alone. Of a periodic cell the
+    modes are those at Gamma, and dipole derivatives are taken if the calculator gives a dipole.
+
+    Args:
+        atoms: the geometry (Å), with the masses (amu) that are meant; left as it is.
+        calculator: gives forces (eV/Å), and dipoles (e·Å) if it can.
+        delta: (Å) displacement.
+        polarizability: atoms to polarizability (Å³), Array with shape (3, 3).
+
+    Raises:
+        InputError: delta is not positive, no atom may move, or a constraint other than ``FixAtoms``.
+        ComputationError: the calculator failed, or gave something that is not a number.
+    """
+    from ase.constraints import FixAtoms
+
+    if not 0 < delta < float("inf"):
+        raise InputError(f"delta: {delta} Å; it must be positive")
+    for each in atoms.constraints:
+        if not isinstance(each, FixAtoms):
+            raise InputError(f"atoms: constraint {type(each).__name__}; allowed: FixAtoms, remove the others")
+    held = {int(index) for each in atoms.constraints for index in each.get_indices()}
+    moved = [index for index in range(len(atoms)) if index not in held]
+    if not moved:
+        raise InputError("atoms: all of them are fixed; free those that vibrate")
+    work = atoms.copy()
+    work.calc = calculator
+    has_dipole = "dipole" in calculator.implemented_properties
+    geometry = atoms.get_positions()
+    answers: list[Answer] = []
+    for places in displaced(geometry[moved], delta):
+        geometry[moved] = places
+        work.set_positions(geometry)
+        try:
+            answer = Answer(
+                work.get_forces()[moved],
+                np.array(work.get_dipole_moment()) if has_dipole else None,
+                None if polarizability is None else np.array(polarizability(work)),
+            )
+        except (ComputationError, InputError):
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())
+            number = len(answers) // 6
+            raise ComputationError(
+                f"atom {moved[number]} displaced: {type(calculator).__name__}: {text}; check the geometry"
+            ) from error
+        given = (answer.forces, answer.dipole, answer.polarizability)
+        if not all(np.isfinite(each).all() for each in given if each is not None):
+            raise ComputationError(f"atom {moved[len(answers) // 6]} displaced: {type(calculator).__name__}: not a number")
+        answers.append(answer)
+    return _gathered(atoms[moved], delta, answers, anchored=bool(held))
+
+
+def _gathered(atoms: Atoms, displacement: float, answers: list[Answer], *, anchored: bool) -> HarmonicDerivatives:
+    """The answers at :func:`displaced` of ``atoms`` as derivatives."""
+    hessian, dipole, polarizability = derivatives(atoms.get_positions(), displacement, answers)
+    symbols, cell = atoms.get_chemical_symbols(), atoms.cell.array if atoms.pbc.any() else None
+    # the mean over + and - is the force at the geometry, to second order
+    force = np.mean([answer.forces for answer in answers], axis=0)
+    return HarmonicDerivatives(
+        symbols=symbols,
+        masses=atoms.get_masses(),
+        positions=atoms.get_positions(),
+        hessian=hessian,
+        cell=cell,
+        dipole_derivatives=dipole,
+        polarizability_derivatives=polarizability,
+        bonds=natural_bonds(symbols, atoms.get_positions(), cell),
+        anchored=anchored,
+        largest_force=float(np.linalg.norm(force, axis=1).max()),
+    )
+
+
 def _answers(
     geometries: list[Array], job: dict[str, Any], atoms: Atoms, processes: int, progress: Progress
 ) -> list[Answer]:
@@ -194,21 +282,17 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     relaxed, largest = optimise(atoms, engine, fmax, max_steps)
     positions = relaxed.get_positions()
     answers = _answers(displaced(positions, displacement), job, relaxed, processes, progress)
-    hessian, dipole, polarizability = derivatives(positions, displacement, answers)
-    masses = relaxed.get_masses()
-    periodic = bool(relaxed.pbc.any())
-    free = engine["kind"] != "harmonic" or "sites" not in engine
-    modes = normal_modes(hessian, masses, positions if free and not periodic else None, periodic=free and periodic)
+    found = replace(_gathered(relaxed, displacement, answers, anchored=tethered(engine)), largest_force=largest)
+    modes, dipole, polarizability = found.modes(), found.dipole_derivatives, found.polarizability_derivatives
     arrays: dict[str, Array] = {
         "numbers": relaxed.numbers,
-        "masses": masses,
-        "positions": positions,
-        "hessian": hessian,
         "wavenumbers": modes.wavenumber,
         "eigenvectors": modes.eigenvectors,
+        **found.as_arrays(),
     }
     summary: dict[str, Any] = {
         "wavenumbers": modes.wavenumber.tolist(),
+        "modes": mode_table(found),
         "symbols": relaxed.get_chemical_symbols(),
         "positions": positions.tolist(),
         "largest_force": largest,
@@ -218,11 +302,9 @@ def main(job: dict[str, Any], progress: Progress) -> None:
         "versions": versions(("ase", "numpy", "pyscf", "tblite", "deepmd-kit", "tensorflow-cpu")),
     }
     if dipole is not None:
-        arrays["dipole_derivatives"] = dipole
         summary["infrared_intensities"] = infrared_intensities(dipole, modes).tolist()
         summary["units"]["infrared_intensities"] = "km/mol"
     if polarizability is not None:
-        arrays["polarizability_derivatives"] = polarizability
         activities, ratios = raman_activities(polarizability, modes)
         summary |= {"raman_activities": activities.tolist(), "depolarisation_ratios": ratios.tolist()}
         summary["units"]["raman_activities"] = "angstrom^4/amu"

@@ -212,8 +212,8 @@ FAULTS = [
     Fault(
         "13 virtual sites counted",
         "spectra.vdos",
-        "3 * int(np.count_nonzero(masses))",
-        "3 * len(masses)",
+        "degrees = 3 * int(np.count_nonzero(masses))",
+        "degrees = 3 * len(masses)",
         f"{VDOS}::test_massless_sites_add_nothing",
     ),
     Fault(

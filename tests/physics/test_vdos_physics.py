@@ -109,6 +109,19 @@ def test_massless_sites_add_nothing():
     assert other.conventions.extra["degrees_of_freedom"] == 15
 
 
+def test_without_a_temperature_the_velocities_give_it_whatever_their_unit():
+    velocities = random_velocities()
+    stated = vdos(velocities, MASSES, 1.0, temperature=300)
+    for unit in (1.0, 1e3):
+        own = vdos(velocities * unit, MASSES, 1.0, temperature=None)
+        assert own.conventions.extra["modes"] == pytest.approx(15, rel=1e-9)
+        kinetic = stated.conventions.extra["kinetic_temperature"]
+        assert own.conventions.temperature == pytest.approx(kinetic * unit**2, rel=1e-9)
+        np.testing.assert_allclose(own.intensity, stated.intensity * 300 / kinetic, rtol=1e-9, atol=1e-12)
+    with pytest.raises(InputError, match="kinetic temperature"):
+        vdos(0 * velocities, MASSES, 1.0, temperature=None)
+
+
 class Stored:
     """Values that are handed out on demand, as from a file."""
 

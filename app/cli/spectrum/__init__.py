@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vibraloom.app.cli.spectrum.harmonic import harmonic
 from vibraloom.app.cli.spectrum.infrared import ir
 from vibraloom.app.cli.spectrum.raman import raman
 from vibraloom.app.cli.spectrum.vdos import vdos
@@ -17,5 +18,5 @@ def command() -> None:
     """
 
 
-for _each in (ir, raman, vdos):
+for _each in (ir, raman, vdos, harmonic):
     command.add_command(_each)

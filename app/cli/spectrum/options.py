@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
 import click
 
@@ -17,23 +17,29 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
-class Estimate(TypedDict):
-    """The shared options, as click hands them over."""
+class Output(TypedDict):
+    """Options of what is written, as click hands them over."""
 
     outputs: tuple[Path, ...]
-    correlation_time: float | None
-    window: str
-    estimator: str
-    blocks: int | None
     limits: tuple[float, float] | None
-    integration_timestep: float | None
+    integration_timestep: NotRequired[float | None]
     frequency_scale: float | None
     title: str | None
 
 
-def shared(function: Decorated) -> Decorated:
-    """Add the options that every spectrum shares."""
-    options = (
+class Estimate(Output):
+    """Those, and the choices of the estimate."""
+
+    correlation_time: float | None
+    window: str
+    estimator: str
+    blocks: int | None
+
+
+def output_options(function: Decorated) -> Decorated:
+    """Add the options of what is written."""
+    return _with(
+        function,
         click.option(
             "-o",
             "outputs",
@@ -42,6 +48,16 @@ def shared(function: Decorated) -> Decorated:
             required=True,
             help="Output; its suffix picks the format (.csv .jdx .json .npz .png). Repeat for several.",
         ),
+        click.option("--range", "limits", type=(float, float), help="Keep LOW to HIGH, in cm^-1.", metavar="LOW HIGH"),
+        click.option("--frequency-scale", type=float, help="Multiply the axis for display; the output says so."),
+        click.option("--title", help="Title in .jdx and .png."),
+    )
+
+
+def shared(function: Decorated) -> Decorated:
+    """Add the options that every spectrum from a series shares."""
+    return _with(
+        output_options(function),
         click.option("--correlation-time", type=float, help="Depth of the correlation function, in ps."),
         click.option("--window", default="hann", show_default=True, help="Window on the correlation function."),
         click.option(
@@ -51,15 +67,15 @@ def shared(function: Decorated) -> Decorated:
             help="correlation; welch: nowhere negative; cepstral: for runs too short for blocks.",
         ),
         click.option("--blocks", type=int, help="Blocks behind the error bars; 0: no error bars."),
-        click.option("--range", "limits", type=(float, float), help="Keep LOW to HIGH, in cm^-1.", metavar="LOW HIGH"),
         click.option(
             "--integration-timestep",
             type=float,
             help="Time step of the dynamics in fs: undoes the shift of the bands that velocity Verlet makes.",
         ),
-        click.option("--frequency-scale", type=float, help="Multiply the axis for display; the output says so."),
-        click.option("--title", help="Title in .jdx and .png."),
     )
+
+
+def _with(function: Decorated, *options: Callable[[Decorated], Decorated]) -> Decorated:
     for option in reversed(options):
         function = option(function)
     return function
@@ -77,7 +93,7 @@ correction_option = click.option(
 )
 
 
-def check(estimate: Estimate) -> None:
+def check(output: Output) -> None:
     """Refuse what cannot be written or read, before any work is done.
 
     Raises:
@@ -85,8 +101,8 @@ def check(estimate: Estimate) -> None:
     """
     from vibraloom.app.cli.outputs import check_outputs
 
-    check_outputs(estimate["outputs"])
-    limits = estimate["limits"]
+    check_outputs(output["outputs"])
+    limits = output["limits"]
     if limits is not None and not limits[0] < limits[1]:
         raise InputError(f"--range {limits[0]:g} {limits[1]:g}: LOW must be below HIGH (cm^-1)")
 
@@ -132,7 +148,7 @@ def replicas_of(
 def finish(
     result: Spectrum | dict[str, Spectrum],
     paths: Sequence[Path],
-    estimate: Estimate,
+    output: Output,
     title: str,
     notes: Sequence[str] = (),
 ) -> None:
@@ -153,19 +169,20 @@ def finish(
         conventions = spectrum.conventions
         extra = {**conventions.extra, "sources": sources}
         kept = replace(spectrum, conventions=replace(conventions, extra=extra, notes=(*conventions.notes, *notes)))
-        if estimate["integration_timestep"] is not None:
-            kept = corrected_for_verlet(kept, estimate["integration_timestep"])
-        if estimate["frequency_scale"] is not None:
-            kept = scaled(kept, estimate["frequency_scale"])
-        return kept if estimate["limits"] is None else kept.between(*estimate["limits"])
+        step = output.get("integration_timestep")
+        if step is not None:
+            kept = corrected_for_verlet(kept, step)
+        if output["frequency_scale"] is not None:
+            kept = scaled(kept, output["frequency_scale"])
+        return kept if output["limits"] is None else kept.between(*output["limits"])
 
     spectra: Spectrum | dict[str, Spectrum]
     spectra = prepared(result) if isinstance(result, Spectrum) else {name: prepared(one) for name, one in result.items()}
-    write_outputs(estimate["outputs"], spectra, title=estimate["title"] or title, limits=estimate["limits"])
+    write_outputs(output["outputs"], spectra, title=output["title"] or title, limits=output["limits"])
     first = spectra if isinstance(spectra, Spectrum) else next(iter(spectra.values()))
     several = [] if isinstance(spectra, Spectrum) else list(spectra)
     what = f"{', '.join(several) or first.quantity} ({first.unit}), {len(first.wavenumber)} bins"
-    for path in estimate["outputs"]:
+    for path in output["outputs"]:
         click.echo(f"wrote {path}: {what}")
     for note in first.conventions.notes:
         click.echo(f"note: {note}")
