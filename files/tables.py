@@ -59,6 +59,7 @@ def spectrum_record(spectrum: Spectrum) -> dict[str, Any]:
         "intensity": spectrum.intensity.tolist(),
         "standard_error": None if spectrum.standard_error is None else spectrum.standard_error.tolist(),
         "parts": {name: values.tolist() for name, values in spectrum.parts.items()},
+        **({} if spectrum.model_error is None else {"model_error": spectrum.model_error.tolist()}),
     }
 
 
@@ -78,7 +79,7 @@ def spectrum_from_record(record: Mapping[str, Any], source: str = "spectrum") ->
             raise InputError(
                 f"{source}: written with schema {schema}, this release reads up to {SCHEMA}; update vibraloom"
             )
-        verdict, error = record["verdict"], record["standard_error"]
+        verdict, error, model_error = record["verdict"], record["standard_error"], record.get("model_error")
         return Spectrum(
             quantity=str(record["quantity"]),
             wavenumber=_array(record["wavenumber"]),
@@ -88,6 +89,7 @@ def spectrum_from_record(record: Mapping[str, Any], source: str = "spectrum") ->
             standard_error=None if error is None else _array(error),
             verdict=None if verdict is None else Verdict(**{**verdict, "ranges": tuple(verdict.get("ranges", ()))}),
             parts={name: _array(values) for name, values in record["parts"].items()},
+            model_error=None if model_error is None else _array(model_error),
         )
     except KeyError as error:
         raise InputError(
@@ -100,7 +102,7 @@ def spectrum_from_record(record: Mapping[str, Any], source: str = "spectrum") ->
 def write_csv(path: str | Path, spectra: Spectra) -> None:
     """Write one or several spectra as CSV with comment lines ``# key: value``, whole or not at all.
 
-    Columns: ``wavenumber_cm-1``, ``intensity``, ``standard_error``, then one per part; with several spectra
+    Columns: ``wavenumber_cm-1``, ``intensity``, ``standard_error``, ``model_error``, then one per part; with several spectra
     each heading starts with the spectrum's name (``vv.intensity``). Numbers keep every digit.
 
     Raises:
@@ -285,6 +287,8 @@ def _columns(spectrum: Spectrum) -> dict[str, Array]:
     columns = {"intensity": spectrum.intensity}
     if spectrum.standard_error is not None:
         columns["standard_error"] = spectrum.standard_error
+    if spectrum.model_error is not None:
+        columns["model_error"] = spectrum.model_error
     return {**columns, **{f"part:{name}": values for name, values in spectrum.parts.items()}}
 
 
@@ -304,6 +308,7 @@ def _assemble(
         "wavenumber": axis,
         "intensity": bare.get("intensity"),
         "standard_error": bare.get("standard_error"),
+        "model_error": bare.get("model_error"),
     }
     if axis is None or arrays["intensity"] is None:
         raise InputError(f"{path}: column {prefix}intensity is missing; the file is cut off or edited")

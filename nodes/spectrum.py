@@ -17,7 +17,7 @@ FINGERPRINT_POINTS = 256
 
 
 class SpectrumData(ArrayData):
-    """Arrays ``wavenumber``, ``intensity``, ``standard_error`` and ``parts`` (a row each); everything else is an attribute.
+    """Arrays ``wavenumber``, ``intensity``, ``standard_error``, ``model_error``, ``parts`` (a row each); the rest: attributes.
 
     The attributes hold all that a catalogue needs, so that a rebuild reads no array.
     """
@@ -36,6 +36,8 @@ class SpectrumData(ArrayData):
         node.set_array("intensity", spectrum.intensity)
         if spectrum.standard_error is not None:
             node.set_array("standard_error", spectrum.standard_error)
+        if spectrum.model_error is not None:
+            node.set_array("model_error", spectrum.model_error)
         if spectrum.parts:
             node.set_array("parts", np.stack(list(spectrum.parts.values())))
         node.base.attributes.set_many(
@@ -72,6 +74,7 @@ class SpectrumData(ArrayData):
             standard_error=self.get_array("standard_error") if "standard_error" in names else None,
             verdict=None if verdict is None else Verdict(**{**verdict, "ranges": tuple(verdict["ranges"])}),
             parts=dict(zip(attributes["parts"], rows, strict=True)),
+            model_error=self.get_array("model_error") if "model_error" in names else None,
         )
 
     def _validate(self) -> bool:

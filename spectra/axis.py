@@ -71,6 +71,7 @@ def _with(spectrum: Spectrum, axis: Array, change: Callable[[Array], Array], con
         wavenumber=axis,
         intensity=change(spectrum.intensity),
         standard_error=None if spectrum.standard_error is None else change(spectrum.standard_error),
+        model_error=None if spectrum.model_error is None else change(spectrum.model_error),
         parts={name: change(values) for name, values in spectrum.parts.items()},
         conventions=conventions,
     )

@@ -71,7 +71,7 @@ def cepstral_densities(
         max_lag: at most max_lag + 1 coefficients are kept, and at most a quarter of the frames; it also sets the axis.
 
     Raises:
-        InputError: a cross spectrum, a run of fewer than 64 frames, or a series without motion.
+        InputError: a cross spectrum, a run of fewer than 64 frames, or a series without noise, such as a sharp line alone.
     """
     length = min(len(series) for series in replicas)
     if length < SHORTEST_RUN:
@@ -111,13 +111,16 @@ def _periodograms(series: NDArray[Any], pairings: Sequence[Pairing], timestep: f
 
 def _smoothed(periodogram: Array, length: int, max_lag: int) -> tuple[Array, Array, int, float, bool]:
     """Density and its error on the axis of ``max_lag``, coefficients kept, degrees, and whether the largest lag cut them."""
+    points = 2 * (len(wavenumber_axis(max_lag + 1, 1.0)) - 1)  # an even number, twice the bins less one
+    if not periodogram.any():
+        return np.zeros(points // 2 + 1), np.zeros(points // 2 + 1), 0, 0.0, False
     # the ends of the axis scatter more, and a bounded moment leaves nothing at zero: their neighbours stand for them
     ends = periodogram.copy()
     ends[0] = ends[1]
     if length % 2 == 0:
         ends[-1] = ends[-2]
     if not (ends > 0).all():
-        raise InputError("series: no motion at some frequency; the cepstral estimator needs noise, not a constant or a comb")
+        raise InputError("series: no intensity at some frequency of the run; the cepstral estimator needs noise; use another")
     cepstrum = scipy.fft.irfft(np.log(ends), n=length)[: length // 2 + 1]
     scatter = length * float(np.mean(cepstrum[length // 4 : (length + 1) // 2] ** 2))
     degrees = _degrees(scatter)
@@ -127,8 +130,6 @@ def _smoothed(periodogram: Array, length: int, max_lag: int) -> tuple[Array, Arr
     wanted = KEPT_OVER_AKAIKE * (int(np.argmin(criterion)) + 1)
     kept = min(wanted, largest)
     cepstrum[0] -= scipy.special.digamma(degrees) - np.log(degrees)
-    # on the axis of the correlation estimator: an even number of points, twice its bins less one
-    points = 2 * (len(wavenumber_axis(max_lag + 1, 1.0)) - 1)
     logarithm = 2 * scipy.fft.rfft(cepstrum[:kept], n=points).real - cepstrum[0]
     # cos^2 = (1 + cos 2 n w) / 2
     doubled = np.zeros(2 * kept - 1)

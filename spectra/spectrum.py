@@ -76,7 +76,8 @@ class Verdict:
     converged: bool
     reason: str
     ranges: tuple[dict[str, Any], ...] = ()
-    """One dict per wavenumber range: ``low``, ``high`` (cm⁻¹), ``relative_error``, ``converged``."""
+    """One dict per wavenumber range: ``low``, ``high`` (cm⁻¹), ``relative_error``, ``share`` (of the area), ``resolved``,
+    ``converged``."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -97,6 +98,7 @@ class Spectrum:
         verdict: convergence verdict, or None where there are no error bars.
         parts: named contributions, each (``unit``) Array with shape (B,), that sum to ``intensity``
             within each decomposition; names are ``decomposition/label``, e.g. ``layer/contact``.
+        model_error: (``unit``) Array with shape (B,), spread between models of a committee, or None.
     """
 
     quantity: str
@@ -107,12 +109,14 @@ class Spectrum:
     standard_error: Array | None = None
     verdict: Verdict | None = None
     parts: dict[str, Array] = field(default_factory=dict)
+    model_error: Array | None = None
 
     def __post_init__(self) -> None:
         bins = self.wavenumber.shape
         for name, values in (
             ("intensity", self.intensity),
             ("standard_error", self.standard_error),
+            ("model_error", self.model_error),
             *self.parts.items(),
         ):
             if values is not None and values.shape != bins:
@@ -127,6 +131,7 @@ class Spectrum:
             intensity=self.intensity[keep],
             standard_error=None if self.standard_error is None else self.standard_error[keep],
             parts={name: values[keep] for name, values in self.parts.items()},
+            model_error=None if self.model_error is None else self.model_error[keep],
         )
 
     def area(self, low: float, high: float) -> float:
@@ -148,6 +153,8 @@ class Spectrum:
         arrays = {"wavenumber": self.wavenumber, "intensity": self.intensity, **self.parts}
         if self.standard_error is not None:
             arrays["standard_error"] = self.standard_error
+        if self.model_error is not None:
+            arrays["model_error"] = self.model_error
         for name in sorted(arrays):
             digest.update(name.encode())
             digest.update("\n".join(f"{value:.11e}" for value in arrays[name]).encode())
