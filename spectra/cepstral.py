@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-import scipy.optimize
 import scipy.special
 from numpy.typing import NDArray
 
@@ -22,11 +21,16 @@ COLUMN_BYTES = 64 * 2**20
 """Memory that the columns transformed at a time may take."""
 SHORTEST_RUN = 64
 """Frames below which the scatter of the periodogram cannot be measured."""
+TAPERED = 0.1
+"""Share of the frames, half of it at each end, over which a run fades in and out (Tukey's taper).
+
+Cut off sharply, a strong band leaks into weak ones far away, and the logarithm shows it: of a resonance over 80 of its memory
+times the error then covers 53 % of the bins below a thousandth of the maximum; with the taper 71 %."""
 KEPT_OVER_AKAIKE = 2
 """Coefficients kept over those that Akaike's criterion keeps.
 
-The criterion stops where a coefficient falls below its noise, but at a band the next ones all have one sign: without them the
-error covers a band in a third of the cases and the rest in 57 %, with as many again in 60 to 70 %, at an error larger by 1.4."""
+The criterion stops where a coefficient falls below its noise, but at a band the next ones all have one sign. Without them the
+error holds in 58 % of the bins of a resonance, with as many again in 69 %, at an error larger by 1.4."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ def cepstral_densities(
     Log P = log S + psi(l) - log l + noise of variance psi'(l), independent between the frequencies of the run, where l
     periodograms are averaged. Fourier coefficients of log P (the cepstrum) from P* on are noise and are dropped; P* minimises
     Akaike's criterion N / psi'(l) Sum_{n >= P} C_n^2 + 2 P, and log S then has the variance
-    psi'(l) / N (2 + 4 Sum_{0 < n < P*} cos^2(n w dt)) (L. Ercole, A. Marcolongo, S. Baroni, Sci. Rep. 7, 15835 (2017)). Twice
-    as many are kept here, see :data:`KEPT_OVER_AKAIKE`. psi'(l) is taken from the scatter of the higher half of the
+    psi'(l) / N (2 + 4 Sum_{0 < n < P*} cos^2(n w dt)) (L. Ercole, A. Marcolongo, S. Baroni, Sci. Rep. 7, 15835 (2017)). Here the
+    ends are tapered (:data:`TAPERED`), which multiplies the variance by 1.05, and twice as many coefficients are kept
+    (:data:`KEPT_OVER_AKAIKE`). psi'(l) is taken from the scatter of the higher half of the
     coefficients, so that columns may be correlated. They should be alike, such as directions in a liquid: where few of
     many columns make a band, its l is smaller than that of the whole, and the density too low by up to 1 / (2 l).
 
@@ -101,12 +106,18 @@ def _periodograms(series: NDArray[Any], pairings: Sequence[Pairing], timestep: f
     for number, pairing in enumerate(pairings):
         np.add.at(weights[number], pairing.left, pairing.weights)
     result = np.zeros((len(pairings), len(series) // 2 + 1))
+    fade = _fade(len(series))
     width = max(1, COLUMN_BYTES // (16 * len(series)))
     for low in range(0, series.shape[1], width):
-        columns = np.ascontiguousarray(series[:, low : low + width].T)
-        transforms = scipy.fft.rfft(columns, axis=-1)
+        transforms = scipy.fft.rfft(series[:, low : low + width].T * fade, axis=-1)
         result += weights[:, low : low + width] @ (transforms.real**2 + transforms.imag**2)
     return result * (timestep / len(series))
+
+
+def _fade(frames: int) -> Array:
+    """Weights of the frames, mean square 1."""
+    weights = scipy.signal.windows.tukey(frames + 2, TAPERED)[1:-1]
+    return weights / np.sqrt(np.mean(weights**2))
 
 
 def _smoothed(periodogram: Array, length: int, max_lag: int) -> tuple[Array, Array, int, float, bool]:
@@ -136,10 +147,13 @@ def _smoothed(periodogram: Array, length: int, max_lag: int) -> tuple[Array, Arr
     doubled[2::2] = 0.5
     squares = (kept - 1) / 2 + scipy.fft.rfft(doubled, n=points).real
     density = np.exp(logarithm)
-    error = density * np.sqrt(scatter / length * (2 + 4 * squares))
+    spread = float(np.mean(_fade(length) ** 4))  # of the cepstrum at low order: neighbouring frequencies move together
+    error = density * np.sqrt(spread * scatter / length * (2 + 4 * squares))
     return density, error, kept, degrees, wanted > largest
 
 
 def _degrees(scatter: float) -> float:
     """l with psi'(l) = ``scatter``."""
-    return float(np.exp(scipy.optimize.brentq(lambda x: scipy.special.polygamma(1, np.exp(x)) - scatter, -12.0, 30.0)))
+    from scipy.optimize import brentq  # slow to import
+
+    return float(np.exp(brentq(lambda x: scipy.special.polygamma(1, np.exp(x)) - scatter, -12.0, 30.0)))

@@ -51,7 +51,7 @@ def draw_spectrum(
     limits: tuple[float, float] | None = None,
     parts: bool = True,
 ) -> None:
-    """Draw one spectrum, or several of one unit, as a PNG, whole or not at all.
+    """Draw one spectrum, or several (a panel for each unit), as a PNG, whole or not at all.
 
     Args:
         spectra: a spectrum, several by name, or a sequence (named by quantity).
@@ -61,7 +61,7 @@ def draw_spectrum(
         parts: add a panel for each decomposition of a single spectrum.
 
     Raises:
-        InputError: nothing to draw in the range, or units that differ.
+        InputError: nothing to draw in the range.
         MissingError: matplotlib is not installed.
     """
     style.save(spectrum_figure(spectra, title=title, limits=limits, parts=parts), path)
@@ -78,12 +78,14 @@ def spectrum_figure(
     named = _named(spectra, limits)
     first = next(iter(named.values()))
     decompositions = _decompositions(first) if parts and len(named) == 1 else {}
-    rows = 1 + len(decompositions)
+    units = list(dict.fromkeys(one.unit for one in named.values()))
+    rows = len(units) + len(decompositions)
     figure = style.new_figure(7.2, 4.4 + 2.4 * (rows - 1))
     ratios = [3.0, *[2.0] * (rows - 1)]
     grid = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    _draw_lines(grid[0], named)
-    for axes, (decomposition, members) in zip(grid[1:], decompositions.items(), strict=True):
+    for axes, unit in zip(grid, units, strict=False):
+        _draw_lines(axes, {name: one for name, one in named.items() if one.unit == unit})
+    for axes, (decomposition, members) in zip(grid[len(units) :], decompositions.items(), strict=True):
         _draw_parts(axes, first, decomposition, members)
     grid[-1].set_xlabel(style.WAVENUMBER_LABEL, fontsize=11)
     if limits is not None:
@@ -117,6 +119,9 @@ def overview_figure(panels: Sequence[Panel], *, title: str | None = None) -> Fig
         axes.set_visible(False)
     for axes, panel in zip(grid, panels, strict=False):
         named = _named(panel.spectra, panel.limits)
+        units = list(dict.fromkeys(one.unit for one in named.values()))
+        if len(units) > 1:
+            raise InputError(f"picture: units differ ({', '.join(units)}); draw them in panels of their own")
         _draw_lines(axes, named)
         _draw_sticks(axes, panel)
         axes.set_xlabel(style.WAVENUMBER_LABEL, fontsize=11)
@@ -147,9 +152,6 @@ def _named(spectra: Spectra, limits: tuple[float, float] | None) -> dict[str, Sp
     if limits is None:
         limits = (-np.inf, _HIGHEST)
     named = {name: one.between(*limits) for name, one in named.items()}
-    units = list(dict.fromkeys(one.unit for one in named.values()))
-    if len(units) > 1:
-        raise InputError(f"picture: units differ ({', '.join(units)}); draw them in panels of their own")
     for name, one in named.items():
         if len(one.wavenumber) < 2:
             raise InputError(f"picture: {name or one.quantity} has no bins in this range; choose a wider one")
@@ -186,7 +188,8 @@ def _draw_lines(axes: Any, named: Mapping[str, Spectrum]) -> None:
     first = next(iter(named.values()))
     quantity = style.quantity_label(first.quantity)
     if len({style.quantity_label(one.quantity) for one in named.values()}) > 1:
-        quantity = "Raman" if first.quantity.startswith("raman") else "Intensity"
+        families = {"raman": "Raman", "sfg": "χ$^{(2)}$", "permittivity": "ε", "dielectric": "ε"}
+        quantity = families.get(first.quantity.split("_")[0], "Intensity")
     axes.set_ylabel(f"{quantity} ({style.unit_label(first.unit)})", fontsize=11)
     style.tidy(axes)
     if min(float(one.intensity.min()) for one in named.values()) < 0:

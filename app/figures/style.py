@@ -27,6 +27,16 @@ _QUANTITIES = {
     "vdos": "Density of states",
     "slab_response_parallel": "Im α∥ / (ε₀A)",
     "slab_response_normal": "Im α⊥ / (ε₀A)",
+    "permittivity_real": "Re ε",
+    "permittivity_imaginary": "Im ε",
+    "dielectric_real": "Re ε",
+    "dielectric_imaginary": "Im ε",
+    "refractive_index": "n",
+    "extinction_coefficient": "k",
+    "absorption": "α(ν)",
+    "sfg_real": "Re χ$^{(2)}$",
+    "sfg_imaginary": "Im χ$^{(2)}$",
+    "sfg_squared": "|χ$^{(2)}$|²",
 }
 _UNITS = {"cm": "states per cm$^{-1}$"}
 

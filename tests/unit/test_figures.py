@@ -141,8 +141,10 @@ def test_parts_are_stacked_if_positive_and_lines_if_not() -> None:
 
 
 def test_spectra_of_different_units_do_not_share_an_axis() -> None:
+    figure = spectrum_figure([_spectrum(), _spectrum("vdos", "cm")])
+    assert [axes.get_ylabel().split(" (")[0] for axes in figure.axes] == ["n(ν) α(ν)", "Density of states"]
     with pytest.raises(InputError, match="units differ"):
-        spectrum_figure([_spectrum(), _spectrum("vdos", "cm")])
+        overview_figure([Panel([_spectrum(), _spectrum("vdos", "cm")], "Both")])
 
 
 @pytest.mark.parametrize("title", ["$\\frac{", "a\nb", "%$#_^{}\\", "x" * 300])

@@ -7,6 +7,7 @@ import click
 from vibraloom.app.cli.spectrum.harmonic import harmonic
 from vibraloom.app.cli.spectrum.infrared import ir
 from vibraloom.app.cli.spectrum.raman import raman
+from vibraloom.app.cli.spectrum.sfg import sfg
 from vibraloom.app.cli.spectrum.vdos import vdos
 
 
@@ -18,5 +19,5 @@ def command() -> None:
     """
 
 
-for _each in (ir, raman, vdos, harmonic):
+for _each in (ir, raman, vdos, sfg, harmonic):
     command.add_command(_each)
