@@ -186,12 +186,15 @@ def pair_spectra(
     count = len(groups) * (1 + len(runs[0].labels))
     sums = []
     for replica, run in enumerate(runs):
+        moments = {getattr(run, side.moment).dtype for side in (far, near)}
+        # what is stored in float32 is transformed in float32; but parts must sum to the total
+        kind = np.float32 if moments == {np.dtype(np.float32)} and not run.labels else np.float64
         found = np.zeros((max(1, estimator.blocks[replica]), count, estimator.max_lag + 1))
         width = far.projection.shape[1] * (1 + len(run.labels))
         longest = STRETCH_BYTES // (16 * width * run.shape[1])
         for stretch in estimator.segments(replica, longest):
             sides = _sides(run, far, near, reach, stretch.start, stretch.reach, interval)
-            for series, pairings in _tiles(*sides, groups, 1 + len(run.labels)):
+            for series, pairings in _tiles(*sides, groups, 1 + len(run.labels), kind):
                 products = segment_sums(series, stretch.end - stretch.start, pairings, estimator.max_lag)
                 found[stretch.block] += products.mean(axis=1)
         sums.append(found)
@@ -263,14 +266,16 @@ def _sides(
     return both[0], both[1]
 
 
-def _tiles(far: Array, near: Array, groups: Sequence[Sequence[int]], shares: int) -> Iterator[tuple[Array, list[Pairing]]]:
+def _tiles(
+    far: Array, near: Array, groups: Sequence[Sequence[int]], shares: int, kind: type
+) -> Iterator[tuple[NDArray[Any], list[Pairing]]]:
     """Series (frames, columns) of a few molecules at a time, and what is correlated in them."""
     frames, molecules, width = far.shape
     columns = width // shares
     tile = max(1, TILE_BYTES // (32 * width * frames))
     for first in range(0, molecules, tile):
         inside = slice(first, first + tile)
-        series = np.concatenate([far[:, inside], near[:, inside]], axis=2)
+        series: NDArray[Any] = np.concatenate([far[:, inside], near[:, inside]], axis=2, dtype=kind)
         starts = np.arange(series.shape[1])[:, None] * 2 * width
         pairings = []
         for group in groups:

@@ -63,7 +63,8 @@ def sfg(
     Both series are differenced over the same steps, so that no phase comes between them. The correlation is even in time:
     its directions are averaged, the attenuation sinc^2(w dt/2) is divided out of its transform, the imaginary part, and
     the real part follows by Kramers-Kronig. (The sine transform of a correlation known at frames only would give it near
-    resonances only: its kernel is periodic in the sampling rate.)
+    resonances only: its kernel is periodic in the sampling rate.) Below the resolution of the window, what leaks from
+    the bands is divided by w^2 and has no meaning.
 
     Args:
         dipole: (e·Å) Array with shape (F, 3), unwrapped; or a list of independent ones.

@@ -36,6 +36,9 @@ IR = "physics/test_infrared_sum_rule.py"
 RAMAN = "physics/test_raman_physics.py"
 VDOS = "physics/test_vdos_physics.py"
 CORRELATION = "unit/test_spectra_correlation.py"
+SFG = "physics/test_sfg_physics.py"
+BONDS = "physics/test_sfg_bonds.py"
+SFG_AREA = f"{SFG}::test_the_imaginary_area_of_an_oscillator_is_pi_over_2_times_its_strength"
 ORDER = {"order": "xx,yy,zz,xy,yz,zx"}
 AREA = (f"{IR}::test_oscillator_area_is_the_transition_charge_squared_over_mass", {"wavenumber": 1600, "temperature": 300})
 
@@ -287,6 +290,80 @@ FAULTS = [
         "return values / (1 + 4 * np.pi * values / cell)",
         "return values",
         f"{IR}::test_fixed_d_polarizability_does_not_depend_on_the_vacuum",
+    ),
+    Fault(
+        "static term of SFG lost",
+        "spectra.sfg",
+        "return kramers_kronig(wavenumber, imaginary) + 1j * imaginary",
+        "real = kramers_kronig(wavenumber, imaginary)\n    return real - real[..., :1] + 1j * imaginary",
+        f"{SFG}::test_the_real_part_of_a_damped_resonance_vanishes_at_its_centre",
+    ),
+    Fault(
+        "phase of SFG turned",
+        "spectra.sfg",
+        "kramers_kronig(wavenumber, imaginary) + 1j * imaginary",
+        "kramers_kronig(wavenumber, imaginary) - 1j * imaginary",
+        f"{BONDS}::test_a_free_oh_that_points_out_of_the_liquid_has_a_positive_imaginary_part",
+        {"tilt": 0.0, "derivatives": "condensed"},
+    ),
+    Fault(
+        "depth window on the dipole, not on its derivative",
+        "spectra.molecular_pairs",
+        "columns *= run.weights_at(run.depth_weights, start, stop)[:, :, None]",
+        "columns = np.diff(run.dipole * run.depth_weights[:, :, None], axis=0)[start:stop] @ side.projection / timestep",
+        f"{SFG}::test_a_molecule_that_crosses_the_window_leaves_no_trace_of_the_window",
+    ),
+    Fault(
+        "depth window alike on both faces",
+        "spectra.sfg",
+        "return np.sign(values) * np.sin",
+        "return np.abs(np.sign(values)) * np.sin",
+        f"{SFG}::test_a_bulk_window_averages_to_zero_within_its_error_and_far_below_the_surface",
+    ),
+    Fault(
+        "-0.15 on the normal of the molecule",
+        "spectra.sfg_bonds",
+        "(-0.15, 0.0, 2.0)",
+        "(0.0, -0.15, 2.0)",
+        f"{BONDS}::test_the_dipole_changes_in_the_plane_of_the_molecule_and_away_from_the_other_hydrogen",
+    ),
+    Fault(
+        "x away from the other hydrogen",
+        "spectra.sfg_bonds",
+        "(-0.31, 0.0, 0.63)",
+        "(0.31, 0.0, 0.63)",
+        f"{BONDS}::test_the_gas_derivatives_make_the_symmetric_stretch_absorb_less_as_measured",
+    ),
+    Fault(
+        "attenuation left in SFG",
+        "spectra.molecular_pairs",
+        "pooled, each_block = pooled / attenuation, each_block / attenuation",
+        "pass",
+        SFG_AREA,
+        {"slope": 1.2, "timestep": 2.0},
+    ),
+    Fault(
+        "factor 4 pi of SFG",
+        "spectra.sfg",
+        "scale = 4 * np.pi / (BOLTZMANN",
+        "scale = 1.0 / (BOLTZMANN",
+        SFG_AREA,
+        {"slope": 1.2, "timestep": 0.5},
+    ),
+    Fault(
+        "cross terms of SFG dropped",
+        "spectra.molecular_pairs",
+        "Pairing.of(np.concatenate([one + share, one]), np.concatenate([other, other + share]), 0.5)",
+        "Pairing.of(one + share, other + share)",
+        f"{SFG}::test_parts_sum_to_the_whole",
+        {"cutoff": 4.0},
+    ),
+    Fault(
+        "neighbours of a later frame",
+        "spectra.molecular_pairs",
+        "run.positions[start:stop]",
+        "run.positions[start + 1 : stop + 1]",
+        f"{SFG}::test_pairs_within_a_cutoff_are_the_sum_over_pairs_and_times_written_out",
     ),
     Fault(
         "shift by the integrator misjudged",
