@@ -30,8 +30,8 @@ Array = NDArray[np.float64]
 
 Series = NDArray[Any] | Sequence[NDArray[Any]]
 
-_FORM = "n*alpha = beta/(6 eps0 c V) FT<Mdot.Mdot>, base e"
-_MOLAR_FORM = "N_A V n*alpha = N_A beta/(6 eps0 c) FT<Mdot.Mdot>, base e"
+FORM = "n*alpha = beta/(6 eps0 c V) FT<Mdot.Mdot>, base e"
+MOLAR_FORM = "N_A V n*alpha = N_A beta/(6 eps0 c) FT<Mdot.Mdot>, base e"
 
 
 def infrared(
@@ -169,7 +169,7 @@ def _absorption(
     )
     wavenumber = plan.wavenumber
     factor = relative_to_harmonic(quantum_correction, wavenumber, temperature)
-    factor = factor * _response_factor(temperature, volume)
+    factor = factor * response_factor(temperature, volume)
     if derivative == DIFFERENCE:
         factor = factor / difference_attenuation(wavenumber, plan.timestep)
     found = plan.estimate(beside(currents, parts), part_pairings(range(3), 3, len(parts)))
@@ -188,7 +188,7 @@ def _absorption(
             frames=min(plan.frames) + (derivative == DIFFERENCE),
             temperature=temperature,
             volume=volume,
-            form=_MOLAR_FORM if volume is None else _FORM,
+            form=MOLAR_FORM if volume is None else FORM,
             extra=found.remarks,
         ),
         standard_error=error,
@@ -197,7 +197,7 @@ def _absorption(
     )
 
 
-def _response_factor(temperature: float, volume: float | None) -> float:
+def response_factor(temperature: float, volume: float | None) -> float:
     """Turns FT<Mdot.Mdot> in e²·Å²/fs into n·alpha in cm⁻¹, or into km/mol per cm⁻¹ without a volume."""
     light = SPEED_OF_LIGHT_CM_PER_FS * 1e8  # Å/fs
     volumetric = 1 / (6 * EPSILON0_E2_PER_EV_ANGSTROM * light * BOLTZMANN_EV_PER_K * temperature)  # times Å³ per Å

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vibraloom.spectra.corrections import relative_to_harmonic
 from vibraloom.spectra.estimator import positive
-from vibraloom.spectra.infrared import _FORM, _MOLAR_FORM, _response_factor
+from vibraloom.spectra.infrared import FORM, MOLAR_FORM, response_factor
 from vibraloom.spectra.molecular_pairs import (
     Molecules,
     Side,
@@ -70,7 +70,7 @@ def molecular_infrared(
         blocks=blocks,
     )
     wavenumber = estimator.wavenumber
-    factor = relative_to_harmonic(quantum_correction, wavenumber, kelvin) * _response_factor(kelvin, volume)
+    factor = relative_to_harmonic(quantum_correction, wavenumber, kelvin) * response_factor(kelvin, volume)
     curves = pooled * factor
     error, verdict = estimator.judge(curves[0], each_block[:, 0] * factor)
     return Spectrum(
@@ -83,7 +83,7 @@ def molecular_infrared(
             quantum=quantum_correction,
             temperature=kelvin,
             volume=volume,
-            form=(_MOLAR_FORM if volume is None else _FORM) + "; pairs of molecules",
+            form=(MOLAR_FORM if volume is None else FORM) + "; pairs of molecules",
             extra=pair_entries(molecules, cutoff),
             **derivative_entries(molecules, estimator),
         ),
@@ -144,10 +144,8 @@ def molecular_raman(
     count = len(pooled) // 2
     entries = detection.entries
     extra = {**entries.pop("extra"), **pair_entries(molecules, cutoff)}
-    unpolarized = (45.0, 45 * 1.75) if form == "activity" else (1.0, 1.75)
-    mixtures = {"isotropic": (1.0, 0.0), "anisotropic": (0.0, 1.0), "vv": (1.0, 1.0), "vh": (0.0, 0.75)}
     result = {}
-    for name, (isotropic, anisotropic) in {**mixtures, "unpolarized": unpolarized}.items():
+    for name, (isotropic, anisotropic) in detection.mixtures.items():
         curves = (isotropic * pooled[:count] + anisotropic * 2 / 15 * pooled[count:]) * factor
         each = (isotropic * each_block[:, 0] + anisotropic * 2 / 15 * each_block[:, count]) * factor
         error, verdict = estimator.judge(curves[0], each)

@@ -208,6 +208,18 @@ class Detection:
         return factor * _squared_amplitude(wavenumber) if self.form == "reduced" else factor
 
     @property
+    def mixtures(self) -> dict[str, tuple[float, float]]:
+        """Weights of FT<adot adot> and of (2/15) FT<Tr bdot bdot> in each of the five averages."""
+        scale = 45.0 if self.form == "activity" else 1.0
+        return {
+            "isotropic": (1.0, 0.0),
+            "anisotropic": (0.0, 1.0),
+            "vv": (1.0, 1.0),
+            "vh": (0.0, 0.75),
+            "unpolarized": (scale, 1.75 * scale),
+        }
+
+    @property
     def entries(self) -> dict[str, Any]:
         """Entries of the conventions that say all this."""
         power = "(nu_L-nu)^4" if self.detector == "energy" else "nu_L (nu_L-nu)^3 (photon counts)"
@@ -234,14 +246,7 @@ def _spectra(
     """The five averages from columns whose squares are the invariants, see :func:`_invariants`."""
     plan = Estimator.plan([len(each) for each in derivatives], timestep, **estimate)
     # squares of column 0 are isotropic, those of the other five anisotropic
-    unpolarized = (45.0, 45 * 1.75) if detection.form == "activity" else (1.0, 1.75)
-    mixtures = {
-        "isotropic": (1.0, 0.0),
-        "anisotropic": (0.0, 1.0),
-        "vv": (1.0, 1.0),
-        "vh": (0.0, 0.75),
-        "unpolarized": unpolarized,
-    }
+    mixtures = detection.mixtures
     wavenumber = plan.wavenumber
     factor = detection.factor(wavenumber)
     if differenced:
