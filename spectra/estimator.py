@@ -19,7 +19,7 @@ from vibraloom.spectra.correlation import (
     window_resolution,
     window_values,
 )
-from vibraloom.spectra.lag_products import Pairing, Segment, segment_sums, segments
+from vibraloom.spectra.lag_products import Pairing, Segment, add_segment, segment_sums, segments
 from vibraloom.spectra.spectrum import Conventions, Verdict
 from vibraloom.spectra.uncertainty import (
     MINIMUM_BLOCKS,
@@ -209,7 +209,7 @@ class Estimator:
         """
         sums = np.zeros((max(self.blocks[replica], 1), len(pairings), 2, self.max_lag + 1))
         for stretch in self.segments(replica):
-            sums[stretch.block] += self.stretch_sums(series[stretch.start : stretch.reach], stretch, pairings)
+            add_segment(sums, stretch, self.stretch_sums(series[stretch.start : stretch.reach], stretch, pairings))
         return sums if two_sided else sums.mean(axis=2)
 
     def segments(self, replica: int, longest: int | None = None) -> Iterator[Segment]:
@@ -219,7 +219,7 @@ class Estimator:
         return segments(self._edges(replica), self.max_lag, longest)
 
     def stretch_sums(self, frames: NDArray[Any], stretch: Segment, pairings: Sequence[Pairing]) -> Array:
-        """Sums of one stretch, (pairings, 2, max_lag + 1), both directions of time.
+        """Sums of one stretch, (2, pairings, 2, max_lag + 1): within it and from it to what follows, both directions of time.
 
         Args:
             frames: Array with shape (reach - start, columns), the frames of the stretch.
@@ -229,8 +229,9 @@ class Estimator:
         if self.method == "cepstral":
             raise InputError("estimator: cepstral gives whole spectra only, no parts and no densities of states; use welch")
         if self.method == "welch":
-            return tapered_sums(frames, pairings, self.window)
-        return segment_sums(frames, stretch.end - stretch.start, pairings, self.max_lag)
+            within = tapered_sums(frames, pairings, self.window)
+            return np.stack([within, np.zeros_like(within)])
+        return segment_sums(frames, stretch.end - stretch.start, pairings, self.max_lag, last=stretch.last)
 
     def densities(self, sums: Sequence[Array]) -> tuple[Array, Array]:
         """Spectral density of the pooled correlation, and of each block.
@@ -304,7 +305,13 @@ class Estimator:
         else:
             error = standard_error(blocks)
         judged = verdict(
-            self.wavenumber, intensity, error, blocks=count, depths_per_block=depths, resolution=self.resolution
+            self.wavenumber,
+            intensity,
+            error,
+            blocks=count,
+            depths_per_block=depths,
+            resolution=self.resolution,
+            independent=max(self.blocks) == 1,
         )
         return error, judged
 
@@ -365,7 +372,7 @@ class Estimator:
         return block_edges(self.frames[replica], max(self.blocks[replica], 1))
 
     def _counts(self, replica: int) -> Array:
-        """Number of pairs of frames behind each lag in each block: (blocks, lags)."""
+        """Number of pairs of frames behind each lag in each block, half for a pair in two of them: (blocks, lags)."""
         edges = self._edges(replica)
         lags = np.arange(self.max_lag + 1)
         if self.method == "welch":
@@ -375,5 +382,6 @@ class Estimator:
             return np.repeat(count[:, None].astype(float), self.max_lag + 1, axis=1)
         if self.normalization == "biased":
             return np.repeat(np.diff(edges)[:, None].astype(float), self.max_lag + 1, axis=1)
-        last = np.minimum(edges[1:, None], self.frames[replica] - lags)
-        return (last - edges[:-1, None]).astype(float)
+        earlier = np.minimum(edges[1:, None], self.frames[replica] - lags) - edges[:-1, None]
+        later = edges[1:, None] - np.maximum(edges[:-1, None], lags)
+        return (earlier + later) / 2

@@ -2,7 +2,9 @@
 
 A pair belongs to the segment of its earlier frame. The pairs of a segment are those within the segment prolonged by the
 largest lag, less those within the prolongation alone: two zero-padded power spectra, subtracted. So every pair within
-the largest lag is counted exactly once, nothing wraps around, and no transform is kept.
+the largest lag is counted exactly once, nothing wraps around, and no transform is kept. Pairs that reach from one block into
+the next count half for each: given to one alone they would leave the blocks unequal, far from a strong band, by terms
+that cancel in the whole.
 """
 
 from __future__ import annotations
@@ -49,12 +51,16 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of frames from ``start`` to ``end`` in a block, and how far its pairs reach."""
+    """A stretch of frames from ``start`` to ``end`` in a block, and how far its pairs reach.
+
+    ``last``: another block follows, with which it shares the pairs that reach across.
+    """
 
     block: int
     start: int
     end: int
     reach: int
+    last: bool = False
 
 
 def segments(edges: NDArray[np.int64], max_lag: int, longest: int | None = None) -> Iterator[Segment]:
@@ -69,12 +75,24 @@ def segments(edges: NDArray[np.int64], max_lag: int, longest: int | None = None)
     if longest is not None:
         length = min(length, max(longest - max_lag, max_lag, 1))
     for block, (low, high) in enumerate(pairwise(edges.tolist())):
-        for start in range(low, high, length):
-            end = min(start + length, high)
-            yield Segment(block, start, end, min(end + max_lag, int(edges[-1])))
+        # equal parts, none so short that the one before it reaches into the next block
+        count = min(-(-(high - low) // length), max(1, (high - low) // max(max_lag, 1)))
+        cuts = [low + (high - low) * part // count for part in range(count + 1)]
+        for start, end in pairwise(cuts):
+            yield Segment(block, start, end, min(end + max_lag, int(edges[-1])), end == high < int(edges[-1]))
 
 
-def segment_sums(frames: NDArray[Any], length: int, pairings: Sequence[Pairing], max_lag: int) -> Array:
+def add_segment(sums: Array, one: Segment, found: Array) -> None:
+    """Add what :func:`segment_sums` found in a segment to the sums of the blocks (blocks, pairings, ...)."""
+    within, across = found
+    sums[one.block] += within
+    if one.last:
+        sums[one.block : one.block + 2] += across / 2
+
+
+def segment_sums(
+    frames: NDArray[Any], length: int, pairings: Sequence[Pairing], max_lag: int, *, last: bool = False
+) -> Array:
     """Sums over pairs of frames whose earlier one is among the first ``length``.
 
     Args:
@@ -82,14 +100,34 @@ def segment_sums(frames: NDArray[Any], length: int, pairings: Sequence[Pairing],
         length: frames of the segment.
         pairings: what is correlated.
         max_lag: largest lag in frames.
+        last: of its block: the pairs that reach across its end are kept apart.
 
     Returns:
-        Array with shape (pairings, 2, max_lag + 1): Sum left(t) right(t + k), and Sum left(t + k) right(t).
+        Array with shape (2, pairings, 2, max_lag + 1): Sum left(t) right(t + k), and Sum left(t + k) right(t); of pairs
+        within the segment (and across its end, unless kept apart), and of those kept apart.
     """
-    sums = _pair_sums(frames, pairings, max_lag)
-    if len(frames) > length:
-        sums -= _pair_sums(frames[length:], pairings, max_lag)
-    return sums
+    reaching = len(frames) > length and max_lag > 0
+    within = _pair_sums(frames[:length] if last else frames, pairings, max_lag)
+    across = np.zeros_like(within)
+    if reaching and last:
+        across[:, :, 1:] = _sums_across(frames[max(length - max_lag, 0) :], min(length, max_lag), pairings, max_lag)
+    elif reaching:
+        within -= _pair_sums(frames[length:], pairings, max_lag)
+    return np.stack([within, across])
+
+
+def _sums_across(frames: NDArray[Any], length: int, pairings: Sequence[Pairing], max_lag: int) -> Array:
+    """Sums over pairs of one frame among the first ``length`` and one of the others: (pairings, 2, max_lag), from lag 1."""
+    columns = frames.shape[1]
+    beside = np.zeros((max_lag, 2 * columns), dtype=frames.dtype)
+    beside[max_lag - length :, :columns] = frames[:length]
+    beside[: len(frames) - length, columns:] = frames[length:]
+    # two frames k apart, one before the end and one after it, stand max_lag - k apart in their rows
+    pairs = [Pairing(one.left, one.right + columns, one.weights) for one in pairings]
+    if any(np.any(one.left != one.right) for one in pairings):
+        pairs += [Pairing(one.right, one.left + columns, one.weights) for one in pairings]
+    sums = _pair_sums(beside, pairs, max_lag)[:, 1, max_lag - 1 :: -1]
+    return np.stack([sums[: len(pairings)], sums[-len(pairings) :]], axis=1)
 
 
 def lag_sums(
@@ -100,7 +138,7 @@ def lag_sums(
     *,
     two_sided: bool = False,
 ) -> Array:
-    """Sums over pairs of frames at lags 0 to ``max_lag``, by block of the earlier frame.
+    """Sums over pairs of frames at lags 0 to ``max_lag``, by block; of a pair in two blocks, half in each.
 
     Args:
         series: Array with shape (frames, columns); float32 is transformed in float32, all else in float64; sums are
@@ -116,7 +154,8 @@ def lag_sums(
     """
     sums = np.zeros((len(edges) - 1, len(pairings), 2, max_lag + 1))
     for one in segments(edges, max_lag):
-        sums[one.block] += segment_sums(series[one.start : one.reach], one.end - one.start, pairings, max_lag)
+        found = segment_sums(series[one.start : one.reach], one.end - one.start, pairings, max_lag, last=one.last)
+        add_segment(sums, one, found)
     return sums if two_sided else sums.mean(axis=2)
 
 

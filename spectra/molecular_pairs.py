@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import DIFFERENCE, Estimator, difference_attenuation, positive
-from vibraloom.spectra.lag_products import Pairing, segment_sums
+from vibraloom.spectra.lag_products import Pairing, add_segment
 from vibraloom.spectra.pair_cutoff import cell_geometry, check_cutoff, neighbour_sums
 from vibraloom.spectra.raman import LARGEST_ANTISYMMETRY
 
@@ -195,8 +195,7 @@ def pair_spectra(
         for stretch in estimator.segments(replica, longest):
             sides = _sides(run, far, near, reach, stretch.start, stretch.reach, interval)
             for series, pairings in _tiles(*sides, groups, 1 + len(run.labels), kind):
-                products = segment_sums(series, stretch.end - stretch.start, pairings, estimator.max_lag)
-                found[stretch.block] += products.mean(axis=1)
+                add_segment(found, stretch, estimator.stretch_sums(series, stretch, pairings).mean(axis=2))
         sums.append(found)
     pooled, each_block = estimator.densities(sums)
     if not runs[0].rates:

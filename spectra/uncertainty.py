@@ -96,9 +96,6 @@ def student_factor(blocks: int) -> float:
 def standard_error(blocks: NDArray[Any]) -> Array:
     """Standard error of the mean over blocks, widened by Student's t with blocks - 1 degrees of freedom.
 
-    In far wings, below a thousandth of the maximum, the cut ends of the blocks leak intensity that cancels in
-    the whole run: the error is too large there, by up to a fifth for blocks of 10 depths.
-
     Args:
         blocks: (any unit) Array with shape (blocks, bins).
 

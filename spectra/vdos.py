@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
-from vibraloom.spectra.lag_products import Pairing, Segment
+from vibraloom.spectra.lag_products import Pairing, Segment, add_segment
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -179,12 +179,12 @@ def _run_sums(
                 columns = [each[:, inside].reshape(len(each), -1) for each in moving]
                 series = columns[0] if len(columns) == 1 else np.hstack(columns)
                 pairings = _pairings(masses[inside], members, len(shares))
-                return estimator.stretch_sums(series, stretch, pairings).mean(axis=1)
+                return estimator.stretch_sums(series, stretch, pairings).mean(axis=2)
 
-            found = sum(pool.map(tile, range(0, atoms, width)))
+            found = np.sum(list(pool.map(tile, range(0, atoms, width))), axis=0)
             if not np.isfinite(found).all():
                 _refuse_not_finite(frames, stretch.start)
-            sums[stretch.block] += found
+            add_segment(sums, stretch, found)
     if not membership:
         return sums
     # every atom stands once in the first decomposition

@@ -60,8 +60,8 @@ FAULTS = [
     Fault(
         "3 pairs lost at the ends of segments",
         "spectra.lag_products",
-        "yield Segment(block, start, end, min(end + max_lag, int(edges[-1])))",
-        "yield Segment(block, start, end, end)",
+        "yield Segment(block, start, end, min(end + max_lag, int(edges[-1])), ",
+        "yield Segment(block, start, end, end, ",
         f"{CORRELATION}::test_autocorrelation_is_the_direct_sum_over_pairs",
         {"frames": 20000, "max_lag": 30},
     ),
