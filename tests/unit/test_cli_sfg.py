@@ -66,6 +66,11 @@ def test_bad_input_is_one_line(series: tuple[np.ndarray, np.ndarray], arguments:
     assert not Path("x.csv").exists()
 
 
+def test_a_unit_that_the_file_does_not_state_is_asked_for_by_its_option(series: tuple[np.ndarray, np.ndarray]) -> None:
+    result = _call(*OPTIONS, "--dipole-unit", "debye", *UNITS[4:], "-o", "x.csv")
+    assert result.exit_code == 2 and "--polarizability-unit 'angstrom^3'" in result.stderr
+
+
 def test_files_of_other_lengths_are_refused(series: tuple[np.ndarray, np.ndarray]) -> None:
     np.save("alpha.npy", series[1][:-1])
     result = _call(*OPTIONS, *UNITS, "-o", "x.csv")

@@ -92,6 +92,7 @@ def _trajectory(path: Path, **observables: np.ndarray) -> None:
 
 
 COMMON = ("--timestep", "0.5", "--temperature", "300")
+UNIT = ("--unit", "e*angstrom")
 
 
 def test_ir_writes_what_the_library_computes_in_every_format(folder: Path) -> None:
@@ -225,13 +226,13 @@ def test_several_files_are_replicas(folder: Path) -> None:
     first, second = _wave(1650, 3), _wave(1700, 3)
     np.save("a.npy", first)
     np.save("b.npy", second)
-    result = _call("ir", "--dipole", "a.npy", "--dipole", "b.npy", *COMMON, "-o", "ir.csv")
+    result = _call("ir", "--dipole", "a.npy", "--dipole", "b.npy", *COMMON, *UNIT, "-o", "ir.csv")
     assert result.exit_code == 0, result.output
     found = read_csv("ir.csv")
     np.testing.assert_array_equal(found.intensity, infrared([first, second], 0.5, temperature=300).intensity)
     assert found.conventions.replicas == 2
     np.save("b.npy", second[:, :2])
-    assert "b.npy" in _refused("ir", "--dipole", "a.npy", "--dipole", "b.npy", *COMMON, "-o", "x.csv")
+    assert "b.npy" in _refused("ir", "--dipole", "a.npy", "--dipole", "b.npy", *COMMON, *UNIT, "-o", "x.csv")
 
 
 def test_raman_reads_a_text_table_in_the_named_order(folder: Path) -> None:
@@ -247,7 +248,8 @@ def test_raman_reads_a_text_table_in_the_named_order(folder: Path) -> None:
         for name, one in found.items():
             np.testing.assert_allclose(one.intensity, expected[name].intensity, rtol=1e-9, atol=1e-12)
             assert one.conventions.laser_wavelength == 488
-    message = _refused("raman", "--polarizability", "polar.out", *COMMON, "-o", "x.csv")
+    assert "--unit 'angstrom^3'" in _refused("raman", "--polarizability", "polar.out", *COMMON, "-o", "x.csv")
+    message = _refused("raman", "--polarizability", "polar.out", "--unit", "angstrom^3", *COMMON, "-o", "x.csv")
     assert "--components" in message
 
 
@@ -360,7 +362,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder: Path, arguments: t
     Path("empty.npy").touch()
     Path("words.txt").write_text("this is\nno table\n")
     before = sorted(folder.iterdir())
-    assert message in _refused("ir", *arguments, "-o", "x.csv")
+    unit = () if "--unit" in arguments else UNIT
+    assert message in _refused("ir", *arguments, *unit, "-o", "x.csv")
     assert sorted(folder.iterdir()) == before
 
 

@@ -14,7 +14,8 @@ from vibraloom.app.cli.spectrum.options import (
     correction_option,
     estimator_of,
     finish,
-    replicas_of,
+    moments_of,
+    read_replicas,
     shared,
     temperature_option,
     timestep_option,
@@ -66,51 +67,20 @@ def ir(
     check(estimate)
     if area is not None and (volume is not None or boundary is None):
         raise InputError("--area: a slab has no volume, and its electrostatics must be named with --boundary")
-    from vibraloom.files.series import read_series
     from vibraloom.spectra.infrared import infrared
     from vibraloom.spectra.slab import slab_response
 
-    series, interval = replicas_of(
-        paths, [read_series(path, "dipole", unit=unit, timestep=timestep) for path in paths], columns=(3,)
-    )
-    notes: list[str] = []
-    if cell is not None:
-        series, notes = _unwrapped(paths, series, cell)
+    read = read_replicas(paths, "dipole", unit=unit, timestep=timestep)
+    interval = read[0].timestep
+    dipole, notes = moments_of(paths, read, cell)
     options: dict[str, Any] = {
         "temperature": temperature,
         "quantum_correction": quantum_correction,
         **estimator_of(estimate),
     }
-    dipole = series if len(series) > 1 else series[0]
     if area is not None and boundary is not None:
         finish(
             slab_response(dipole, interval, area=area, boundary=boundary, **options), paths, estimate, "Slab response", notes
         )
     else:
         finish(infrared(dipole, interval, volume=volume, **options), paths, estimate, "Infrared spectrum", notes)
-
-
-def _unwrapped(paths: tuple[Path, ...], series: list[Any], cell: str) -> tuple[list[Any], list[str]]:
-    """Series without jumps by the polarisation quantum, and a note for each file with ambiguous steps."""
-    import numpy as np
-
-    from vibraloom.spectra.dipole import unwrap_dipole
-
-    try:
-        numbers = [float(word) for word in cell.replace(",", " ").split()]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (3, 9):
-        raise InputError(f"--cell {cell!r}: allowed: three lengths or nine numbers in angstrom")
-    vectors = np.diag(numbers) if len(numbers) == 3 else np.reshape(numbers, (3, 3))
-    result, notes = [], []
-    for path, values in zip(paths, series, strict=True):
-        unwrapped, ambiguous = unwrap_dipole(values, vectors)
-        result.append(unwrapped)
-        if len(ambiguous):
-            first = int(ambiguous[0])
-            notes.append(
-                f"{path.name}: {len(ambiguous)} steps of nearly half a polarisation quantum, the first to frame {first}: "
-                "a jump there may be missed; store dipoles more often"
-            )
-    return result, notes

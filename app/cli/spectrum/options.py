@@ -11,6 +11,7 @@ import click
 from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
+    from vibraloom.files.series import Series
     from vibraloom.spectra.spectrum import Spectrum
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -124,25 +125,100 @@ def estimator_of(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def replicas_of(
-    paths: Sequence[Path], read: Sequence[tuple[Any, float]], *, columns: tuple[int, ...]
-) -> tuple[list[Any], float]:
-    """The series and their common frame interval.
+def read_replicas(
+    paths: Sequence[Path],
+    name: str,
+    *,
+    unit: str | None,
+    timestep: float | None,
+    components: str | None = None,
+    option: str = "--unit",
+) -> list[Series]:
+    """The series of every file, which must be alike; ``option`` is what the command calls the unit.
 
     Raises:
-        InputError: columns or intervals that do not fit.
+        InputError: a file that cannot be read, or intervals or columns that differ.
     """
-    interval = read[0][1]
-    for path, (values, own) in zip(paths, read, strict=True):
-        if abs(own - interval) > 1e-6 * interval:
-            raise InputError(f"{path}: frames are {own:g} fs apart, in {paths[0]} {interval:g} fs; replicas need one")
-        tensor = values.shape[1:] == (3, 3) and 9 in columns
-        if not tensor and (values.ndim != 2 or values.shape[1] not in columns):
-            allowed = " or ".join(map(str, columns))
-            raise InputError(f"{path}: shape {values.shape}; one row per frame with {allowed} columns is needed")
-        if values.shape[1:] != read[0][0].shape[1:]:
-            raise InputError(f"{path}: rows of shape {values.shape[1:]}, in {paths[0]} {read[0][0].shape[1:]}")
-    return [values for values, _ in read], interval
+    from vibraloom.files.series import load_series
+
+    try:
+        read = [load_series(path, name, unit=unit, timestep=timestep, components=components) for path in paths]
+    except InputError as error:
+        raise InputError(str(error).replace("--unit", option)) from error
+    first = read[0]
+    for path, one in zip(paths, read, strict=True):
+        if abs(one.timestep - first.timestep) > 1e-6 * first.timestep:
+            raise InputError(
+                f"{path}: frames are {one.timestep:g} fs apart, in {paths[0]} {first.timestep:g} fs; replicas need one"
+            )
+        if one.values.shape[1:] != first.values.shape[1:] or one.components != first.components:
+            raise InputError(
+                f"{path}: rows of shape {one.values.shape[1:]}, in {paths[0]} {first.values.shape[1:]}, or another order"
+            )
+    return read
+
+
+def order_of(paths: Sequence[Path], read: Sequence[Series]) -> str | None:
+    """Order of the columns of flat polarizabilities, None for tensors.
+
+    Raises:
+        InputError: it is neither in the file nor given.
+    """
+    values, order = read[0].values, read[0].components
+    if values.ndim == 2 and order is None:
+        raise InputError(
+            f"{paths[0]}: {values.shape[1]} columns in an unknown order; name it, e.g. --components xx,yy,zz,xy,yz,zx"
+        )
+    return order if values.ndim == 2 else None
+
+
+def moments_of(paths: Sequence[Path], read: Sequence[Series], cell: str | None = None) -> tuple[Any, list[str]]:
+    """Dipole series without jumps by the polarisation quantum, for vibraloom.spectra, and what to note.
+
+    Args:
+        paths, read: the files and what they hold.
+        cell: --cell; None: unwrap what is folded, with the cell that the file names.
+
+    Raises:
+        InputError: a folded dipole without a cell, or a cell that is none.
+    """
+    from vibraloom.spectra.dipole import unwrap_dipole
+
+    notes = notes_of(paths, read)
+    vectors = None if cell is None else _vectors(cell)
+    moments = []
+    for path, one in zip(paths, read, strict=True):
+        if vectors is None and not one.folded:
+            moments.append(one.values)
+            continue
+        lattice = vectors if vectors is not None else one.cell
+        if lattice is None:
+            raise InputError(f"{path}: the dipole is known modulo the cell, which is not in the file; give it with --cell")
+        unwrapped, ambiguous = unwrap_dipole(one.values, lattice)
+        moments.append(unwrapped)
+        if len(ambiguous):
+            notes.append(
+                f"{path.name}: {len(ambiguous)} steps of nearly half a polarisation quantum, the first to frame"
+                f" {int(ambiguous[0])}: a jump there may be missed; store dipoles more often"
+            )
+    return (moments if len(moments) > 1 else moments[0]), notes
+
+
+def notes_of(paths: Sequence[Path], read: Sequence[Series]) -> list[str]:
+    """What the readers want said, each with its file."""
+    return [f"{path.name}: {note}" for path, one in zip(paths, read, strict=True) for note in one.notes]
+
+
+def _vectors(cell: str) -> Any:
+    import numpy as np
+
+    try:
+        numbers = [float(word) for word in cell.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (3, 9):
+        raise InputError(f"--cell {cell!r}: allowed: three lengths or nine numbers in angstrom")
+    return np.diag(numbers) if len(numbers) == 3 else np.reshape(numbers, (3, 3))
 
 
 def finish(
@@ -162,8 +238,11 @@ def finish(
 
     sources = []
     for path in paths:
-        with path.open("rb") as handle:
-            sources.append({"file": path.name, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()})
+        # of a folder every file in it
+        for file in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]:
+            with file.open("rb") as handle:
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            sources.append({"file": str(file.relative_to(path.parent)), "sha256": digest})
 
     def prepared(spectrum: Spectrum) -> Spectrum:
         conventions = spectrum.conventions

@@ -14,12 +14,13 @@ from vibraloom.app.cli.spectrum.options import (
     correction_option,
     estimator_of,
     finish,
-    replicas_of,
+    notes_of,
+    order_of,
+    read_replicas,
     shared,
     temperature_option,
     timestep_option,
 )
-from vibraloom.errors import InputError
 
 
 @click.command()
@@ -59,25 +60,18 @@ def raman(
     One file holds all geometries: isotropic, anisotropic, vv, vh, unpolarized.
     """
     check(estimate)
-    from vibraloom.files.series import read_series
     from vibraloom.spectra.raman import raman as raman_spectra
 
-    read = [read_series(path, "polarizability", unit=unit, timestep=timestep) for path in paths]
-    series, interval = replicas_of(paths, read, columns=(6, 9))
-    if series[0].ndim == 2 and components is None:
-        width = series[0].shape[1]
-        raise InputError(
-            f"{paths[0]}: {width} columns in an unknown order; name it, e.g. --components xx,yy,zz,xy,yz,zx"
-        )
+    read = read_replicas(paths, "polarizability", unit=unit, timestep=timestep, components=components)
     spectra = raman_spectra(
-        series if len(series) > 1 else series[0],
-        interval,
+        [one.values for one in read] if len(read) > 1 else read[0].values,
+        read[0].timestep,
         temperature=temperature,
         laser_wavelength=laser,
         form=form,
         detector=detector,
         quantum_correction=quantum_correction,
-        components=components,
+        components=order_of(paths, read),
         **estimator_of(estimate),
     )
-    finish(spectra, paths, estimate, "Raman spectrum")
+    finish(spectra, paths, estimate, "Raman spectrum", notes_of(paths, read))

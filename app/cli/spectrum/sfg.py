@@ -14,7 +14,10 @@ from vibraloom.app.cli.spectrum.options import (
     correction_option,
     estimator_of,
     finish,
-    replicas_of,
+    moments_of,
+    notes_of,
+    order_of,
+    read_replicas,
     shared,
     temperature_option,
     timestep_option,
@@ -58,31 +61,38 @@ def sfg(
     check(estimate)
     if len(dipoles) != len(tensors):
         raise InputError(f"--dipole: {len(dipoles)} file(s) for {len(tensors)} of --polarizability; give them in pairs")
-    from vibraloom.files.series import read_series
+    import numpy as np
+
     from vibraloom.spectra.sfg import sfg as sfg_spectra
 
-    moments, interval = replicas_of(
-        dipoles, [read_series(path, "dipole", unit=dipole_unit, timestep=timestep) for path in dipoles], columns=(3,)
+    moments = read_replicas(dipoles, "dipole", unit=dipole_unit, timestep=timestep, option="--dipole-unit")
+    read = read_replicas(
+        tensors,
+        "polarizability",
+        unit=polarizability_unit,
+        timestep=timestep,
+        components=components,
+        option="--polarizability-unit",
     )
-    read = [read_series(path, "polarizability", unit=polarizability_unit, timestep=timestep) for path in tensors]
-    series, other = replicas_of(tensors, read, columns=(6, 9))
+    interval, other = moments[0].timestep, read[0].timestep
     if abs(other - interval) > 1e-6 * interval:
         raise InputError(f"{tensors[0]}: frames are {other:g} fs apart, in {dipoles[0]} {interval:g} fs; they need one")
-    if series[0].ndim == 2 and components is None:
-        width = series[0].shape[1]
-        raise InputError(f"{tensors[0]}: {width} columns in an unknown order; name it, e.g. --components xx,yy,zz,xy,yz,zx")
+    for path, one, another in zip(tensors, moments, read, strict=True):
+        if one.steps is not None and another.steps is not None and not np.array_equal(one.steps, another.steps):
+            raise InputError(f"{path}: its steps are not those of the dipole; cut both to the steps they share")
+    dipole, notes = moments_of(dipoles, moments)
     options = estimator_of(estimate)
     if options.pop("estimator") != "correlation":
         raise InputError("--estimator: SFG is a cross correlation; only correlation serves")
     spectra = sfg_spectra(
-        moments if len(moments) > 1 else moments[0],
-        series if len(series) > 1 else series[0],
+        dipole,
+        [one.values for one in read] if len(read) > 1 else read[0].values,
         interval,
         temperature=temperature,
         element=element,
-        components=components,
+        components=order_of(tensors, read),
         area=area,
         quantum_correction=quantum_correction,
         **options,
     )
-    finish(spectra, (*dipoles, *tensors), estimate, "Sum-frequency generation")
+    finish(spectra, (*dipoles, *tensors), estimate, "Sum-frequency generation", [*notes, *notes_of(tensors, read)])
