@@ -14,6 +14,7 @@ from vibraloom.spectra.correlation import (
     window_resolution,
     window_values,
 )
+from vibraloom.spectra.lag_products import Pairing, add_segment, lag_sums, segment_sums, segments
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 
 
@@ -213,3 +214,26 @@ def test_conventions_say_how_the_spectrum_was_made():
     assert type(made).from_dict(made.as_dict()) == made
     coarse = infrared(GOOD, 5.0, temperature=310.0).conventions
     assert any("folds back" in note for note in coarse.notes)
+
+
+@pytest.mark.parametrize(("frames", "max_lag", "edges"), [(300, 7, (0, 60, 200, 300)), (130, 30, (0, 62, 130))])
+def test_a_pair_in_two_blocks_counts_half_in_each(frames, max_lag, edges):
+    series = np.random.default_rng(6).normal(size=(frames, 3))
+    pairings = [Pairing.of([0, 1]), Pairing.of([0, 2], [1, 1], [0.5, 2.0])]
+    expected = np.zeros((len(edges) - 1, 2, 2, max_lag + 1))
+    block = np.searchsorted(edges, np.arange(frames), side="right") - 1
+    for lag in range(max_lag + 1):
+        early, late = series[: frames - lag], series[lag:]
+        for number, one in enumerate(pairings):
+            for direction, (left, right) in enumerate(((early, late), (late, early))):
+                products = (left[:, one.left] * right[:, one.right]) @ one.weights
+                np.add.at(expected[:, number, direction, lag], block[: frames - lag], products / 2)
+                np.add.at(expected[:, number, direction, lag], block[lag:], products / 2)
+    for kept in (pairings, pairings[:1]):
+        found = lag_sums(series, kept, max_lag, np.array(edges), two_sided=True)
+        np.testing.assert_allclose(found, expected[:, : len(kept)], atol=1e-12 * np.abs(expected).max())
+    found = np.zeros_like(expected)
+    for one in segments(np.array(edges), max_lag, longest=max_lag + 5):
+        sums = segment_sums(series[one.start : one.reach], one.end - one.start, pairings, max_lag, last=one.last)
+        add_segment(found, one, sums)
+    np.testing.assert_allclose(found, expected, atol=1e-12 * np.abs(expected).max())
