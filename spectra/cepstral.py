@@ -116,6 +116,8 @@ def _periodograms(series: NDArray[Any], pairings: Sequence[Pairing], timestep: f
 
 def _fade(frames: int) -> Array:
     """Weights of the frames, mean square 1."""
+    import scipy.signal  # slow to import
+
     weights = scipy.signal.windows.tukey(frames + 2, TAPERED)[1:-1]
     return weights / np.sqrt(np.mean(weights**2))
 

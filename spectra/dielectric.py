@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
 from vibraloom.errors import InputError
@@ -184,6 +183,8 @@ def kramers_kronig(wavenumber: NDArray[Any], imaginary: NDArray[Any]) -> Array:
     total[odd] = 1 / (2 * axis[0] + spacing * totals[odd])
     shape = (1,) * (values.ndim - 1) + (-1,)
     first, last = len(axis) - 1, 2 * len(axis) - 1
+    import scipy.signal  # slow to import
+
     direct = scipy.signal.fftconvolve(values, difference.reshape(shape), axes=-1)[..., first:last]
     mirrored = scipy.signal.fftconvolve(values[..., ::-1], total.reshape(shape), axes=-1)[..., first:last]
     return 2 * spacing / np.pi * (direct + mirrored)
