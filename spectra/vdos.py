@@ -23,7 +23,7 @@ from vibraloom.units import (
 
 Array = NDArray[np.float64]
 
-TILE_BYTES = 16 * 2**20
+TILE_BYTES = 8 * 2**20
 """Memory that the padded columns of one tile of atoms may take."""
 READ_BYTES = 64 * 2**20
 """Memory that frames read from a file at a time may take."""
@@ -166,10 +166,8 @@ def _run_sums(
     sums: Array = np.zeros((max(1, estimator.blocks[replica]), count + len(shares), estimator.max_lag + 1))
     with ThreadPoolExecutor(_threads()) as pool:
         for stretch in estimator.segments(replica, longest):
-            frames = _rows(run, stretch.start, stretch.reach)
-            if remove_drift:
-                drift = np.einsum("fax,a->fx", frames, masses, dtype=np.float64) / masses.sum()
-                frames = frames - drift[:, None]
+            # read anew for each stretch: only one is in memory at a time
+            frames = _frames(run, masses, stretch, remove_drift)
             moving = [frames, *_moving(frames, shares, stretch)]
             width = max(8, min(256, -(-atoms // 2), TILE_BYTES // (12 * len(moving) * (len(frames) + estimator.max_lag))))
 
@@ -185,12 +183,22 @@ def _run_sums(
             if not np.isfinite(found).all():
                 _refuse_not_finite(frames, stretch.start)
             add_segment(sums, stretch, found)
+            del frames, moving, tile
     if not membership:
         return sums
     # every atom stands once in the first decomposition
     decompositions = [decomposition_of(label) for label in membership]
     of_first = [number for number, name in enumerate(decompositions) if name == decompositions[0]]
     return np.concatenate([sums[:, of_first].sum(axis=1, keepdims=True), sums], axis=1)
+
+
+def _frames(run: Any, masses: Array, stretch: Segment, remove_drift: bool) -> NDArray[Any]:
+    """Velocities of a stretch, without the drift of the centre of mass if asked."""
+    frames = _rows(run, stretch.start, stretch.reach)
+    if not remove_drift:
+        return frames
+    drift = np.einsum("fax,a->fx", frames, masses, dtype=np.float64) / masses.sum()
+    return frames - drift[:, None]
 
 
 def _threads() -> int:

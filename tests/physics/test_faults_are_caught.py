@@ -147,10 +147,10 @@ FAULTS = [
         f"{IR}::test_twice_the_cell_with_two_oscillators_has_the_same_absorption_per_length",
     ),
     Fault(
-        "9 off-diagonal elements counted once",
+        "9 off-diagonal elements left out",
         "spectra.raman",
-        "result[frame, 3] = np.sqrt(2.0) *",
-        "result[frame, 3] =",
+        "for some in ((0,), range(1, 6))",
+        "for some in ((0,), range(1, 3))",
         f"{RAMAN}::test_rotating_the_frame_changes_nothing",
     ),
     Fault(
@@ -208,8 +208,8 @@ FAULTS = [
     Fault(
         "13 drift stays",
         "spectra.vdos",
-        "frames = frames - drift[:, None]",
-        "frames = frames - 0 * drift[:, None]",
+        "return frames - drift[:, None]",
+        "return frames - 0 * drift[:, None]",
         f"{VDOS}::test_drift_of_the_centre_of_mass_is_removed_on_request",
     ),
     Fault(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from vibraloom.app.cli.spectrum.options import FILE, Output, check, finish, output_options, temperature_option
+from vibraloom.app.cli.spectrum.options import FILE, Output, Sources, check, finish, output_options, temperature_option
 from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def harmonic(
     else:
         files[:0] = sorted(each for each in source.iterdir() if each.is_file())
     result: Any = next(iter(chosen.values())) if len(chosen) == 1 else chosen
-    finish(result, files, output, "Harmonic spectrum")
+    finish(result, Sources(files), output, "Harmonic spectrum")
 
 
 def _read(

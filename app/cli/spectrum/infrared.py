@@ -10,6 +10,7 @@ import click
 from vibraloom.app.cli.spectrum.options import (
     FILE,
     Estimate,
+    Sources,
     check,
     correction_option,
     estimator_of,
@@ -65,6 +66,7 @@ def ir(
     Without: molar absorption, whose band areas are in km/mol.
     """
     check(estimate)
+    sources = Sources(paths)
     if area is not None and (volume is not None or boundary is None):
         raise InputError("--area: a slab has no volume, and its electrostatics must be named with --boundary")
     from vibraloom.spectra.infrared import infrared
@@ -80,7 +82,7 @@ def ir(
     }
     if area is not None and boundary is not None:
         finish(
-            slab_response(dipole, interval, area=area, boundary=boundary, **options), paths, estimate, "Slab response", notes
+            slab_response(dipole, interval, area=area, boundary=boundary, **options), sources, estimate, "Slab response", notes
         )
     else:
-        finish(infrared(dipole, interval, volume=volume, **options), paths, estimate, "Infrared spectrum", notes)
+        finish(infrared(dipole, interval, volume=volume, **options), sources, estimate, "Infrared spectrum", notes)

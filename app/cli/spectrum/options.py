@@ -221,32 +221,55 @@ def _vectors(cell: str) -> Any:
     return np.diag(numbers) if len(numbers) == 3 else np.reshape(numbers, (3, 3))
 
 
+class Sources:
+    """Name and sha256 of the files that a spectrum comes from; of a folder, of every file in it.
+
+    The sums are made in the background from the moment of construction: a large file is read for them and for the spectrum
+    at the same time.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(1)
+        self._entries = pool.submit(self._digests, list(paths))
+        pool.shutdown(wait=False)
+
+    @staticmethod
+    def _digests(paths: Sequence[Path]) -> list[dict[str, str]]:
+        import hashlib
+
+        entries = []
+        for path in paths:
+            for file in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]:
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+                    entries.append({"file": str(file.relative_to(path.parent)), "sha256": digest})
+        return entries
+
+    def entries(self) -> list[dict[str, str]]:
+        """One entry per file, for the conventions."""
+        return self._entries.result()
+
+
 def finish(
     result: Spectrum | dict[str, Spectrum],
-    paths: Sequence[Path],
+    sources: Sources,
     output: Output,
     title: str,
     notes: Sequence[str] = (),
 ) -> None:
     """Stamp the sources, correct and cut the axis as asked, write, and say in one line what came out."""
-    import hashlib
     from dataclasses import replace
 
     from vibraloom.app.cli.outputs import write_outputs
     from vibraloom.spectra.axis import corrected_for_verlet, scaled
     from vibraloom.spectra.spectrum import Spectrum
 
-    sources = []
-    for path in paths:
-        # of a folder every file in it
-        for file in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]:
-            with file.open("rb") as handle:
-                digest = hashlib.file_digest(handle, "sha256").hexdigest()
-            sources.append({"file": str(file.relative_to(path.parent)), "sha256": digest})
-
     def prepared(spectrum: Spectrum) -> Spectrum:
         conventions = spectrum.conventions
-        extra = {**conventions.extra, "sources": sources}
+        extra = {**conventions.extra, "sources": sources.entries()}
         kept = replace(spectrum, conventions=replace(conventions, extra=extra, notes=(*conventions.notes, *notes)))
         step = output.get("integration_timestep")
         if step is not None:

@@ -10,6 +10,7 @@ import click
 from vibraloom.app.cli.spectrum.options import (
     FILE,
     Estimate,
+    Sources,
     check,
     correction_option,
     estimator_of,
@@ -60,6 +61,7 @@ def raman(
     One file holds all geometries: isotropic, anisotropic, vv, vh, unpolarized.
     """
     check(estimate)
+    sources = Sources(paths)
     from vibraloom.spectra.raman import raman as raman_spectra
 
     read = read_replicas(paths, "polarizability", unit=unit, timestep=timestep, components=components)
@@ -74,4 +76,4 @@ def raman(
         components=order_of(paths, read),
         **estimator_of(estimate),
     )
-    finish(spectra, paths, estimate, "Raman spectrum", notes_of(paths, read))
+    finish(spectra, sources, estimate, "Raman spectrum", notes_of(paths, read))

@@ -10,6 +10,7 @@ import click
 from vibraloom.app.cli.spectrum.options import (
     FILE,
     Estimate,
+    Sources,
     check,
     correction_option,
     estimator_of,
@@ -59,6 +60,7 @@ def sfg(
     Both files hold the same frames of one surface: a slab with two like faces gives zero.
     """
     check(estimate)
+    sources = Sources([*dipoles, *tensors])
     if len(dipoles) != len(tensors):
         raise InputError(f"--dipole: {len(dipoles)} file(s) for {len(tensors)} of --polarizability; give them in pairs")
     import numpy as np
@@ -95,4 +97,4 @@ def sfg(
         quantum_correction=quantum_correction,
         **options,
     )
-    finish(spectra, (*dipoles, *tensors), estimate, "Sum-frequency generation", [*notes, *notes_of(tensors, read)])
+    finish(spectra, sources, estimate, "Sum-frequency generation", [*notes, *notes_of(tensors, read)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from vibraloom.app.cli.spectrum.options import FILE, Estimate, check, estimator_of, finish, shared, timestep_option
+from vibraloom.app.cli.spectrum.options import FILE, Estimate, Sources, check, estimator_of, finish, shared, timestep_option
 from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ _KINETIC_TOLERANCE = 2.0
     "path",
     type=FILE,
     required=True,
-    help="Velocities: .h5, .extxyz, LAMMPS text dump, .npz.",
+    help="Velocities: .h5, .extxyz, .xyz (CP2K), .lammpstrj, .dump, .dcd, .trr, .traj, .npz.",
 )
-@click.option("--velocity-unit", help="angstrom/fs or angstrom/ps, where the file does not say.")
+@click.option(
+    "--velocity-unit", help="angstrom/fs, angstrom/ps, nm/ps, bohr/au_time, angstrom/akma, where the file does not say."
+)
+@click.option("--topology", type=FILE, help="A structure with the same atoms, where the file names none (.dcd, .trr).")
 @click.option("--elements", help="Symbols of LAMMPS types 1, 2, …, e.g. O,H, where the dump does not say.")
 @timestep_option
 @click.option("--temperature", type=float, help="Temperature in K; by default that of the velocities.")
@@ -34,6 +37,7 @@ _KINETIC_TOLERANCE = 2.0
 def vdos(
     path: Path,
     velocity_unit: str | None,
+    topology: Path | None,
     elements: str | None,
     timestep: float | None,
     temperature: float | None,
@@ -42,11 +46,12 @@ def vdos(
 ) -> None:
     """Vibrational density of states from the velocities of every frame."""
     check(estimate)
+    sources = Sources([path])
     from vibraloom.files.velocities import read_velocities
     from vibraloom.spectra.vdos import vdos as density_of_states
 
     symbols = None if elements is None else [symbol.strip() for symbol in elements.split(",")]
-    found = read_velocities(path, timestep=timestep, unit=velocity_unit, elements=symbols)
+    found = read_velocities(path, timestep=timestep, unit=velocity_unit, elements=symbols, topology=topology)
     spectrum = density_of_states(
         found.velocities,
         found.masses,
@@ -58,7 +63,7 @@ def vdos(
     notes = list(found.notes)
     if temperature is None:
         notes.append("temperature taken from the mean kinetic energy of the velocities")
-    finish(spectrum, (path,), estimate, "Vibrational density of states", notes)
+    finish(spectrum, sources, estimate, "Vibrational density of states", notes)
 
 
 def _stated_or_kinetic(path: Path, found: Velocities, temperature: float | None) -> float:
