@@ -239,13 +239,17 @@ class Sources:
     def _digests(paths: Sequence[Path]) -> list[dict[str, str]]:
         import hashlib
 
+        # large pieces: the lock of the interpreter is asked for rarely
+        piece = memoryview(bytearray(8 * 2**20))
         entries = []
         for path in paths:
             for file in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]:
                 if file.is_file():
-                    with file.open("rb") as handle:
-                        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-                    entries.append({"file": str(file.relative_to(path.parent)), "sha256": digest})
+                    digest = hashlib.sha256()
+                    with file.open("rb", buffering=0) as handle:
+                        while count := handle.readinto(piece):
+                            digest.update(piece[:count])
+                    entries.append({"file": str(file.relative_to(path.parent)), "sha256": digest.hexdigest()})
         return entries
 
     def entries(self) -> list[dict[str, str]]:
