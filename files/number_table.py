@@ -23,11 +23,11 @@ _BLOCK = 1 << 20
 """Bytes of text that are in memory at a time, per thread."""
 _LONGEST_LINE = 1 << 24
 """Bytes of a line beyond which a file is no table."""
-_LARGEST_POWER = 290
+LARGEST_POWER = 290
 """Powers of ten up to this size are exact to 2^-106 as a pair of doubles; beyond, ``float()`` does the work."""
-_POWERS = [Fraction(10) ** power for power in range(-_LARGEST_POWER, _LARGEST_POWER + 1)]
-_HIGH = np.array([float(power) for power in _POWERS])
-_LOW = np.array([float(power - Fraction(high)) for power, high in zip(_POWERS, _HIGH.tolist(), strict=True)])
+_POWERS = [Fraction(10) ** power for power in range(-LARGEST_POWER, LARGEST_POWER + 1)]
+POWER_HIGH = np.array([float(power) for power in _POWERS])
+POWER_LOW = np.array([float(power - Fraction(high)) for power, high in zip(_POWERS, POWER_HIGH.tolist(), strict=True)])
 _SPLIT = 134217729.0
 """2^27 + 1: splits a double in two halves whose products are exact (Dekker, Numer. Math. 18, 224 (1971))."""
 
@@ -130,10 +130,10 @@ def _parse(text: bytes) -> _Parsed:
     marks = np.empty((text.count(b"#"), 2), dtype=np.int64)
     # places of the numbers whose rounding two doubles do not decide: (index, start, stop)
     unsure = np.empty((1024, 3), dtype=np.int64)
-    count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure, _HIGH, _LOW)
+    count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure, POWER_HIGH, POWER_LOW)
     if doubtful > len(unsure):
         unsure = np.empty((doubtful, 3), dtype=np.int64)
-        count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure, _HIGH, _LOW)
+        count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure, POWER_HIGH, POWER_LOW)
     for index, start, stop in unsure[:doubtful].tolist():
         values[index] = float(text[start:stop])
         if not np.isfinite(values[index]):
@@ -173,13 +173,13 @@ def _shown(line: bytes) -> str:
 
 
 @numba.njit(cache=True, nogil=True)
-def _scaled(mantissa: np.uint64, power: int, high: NDArray[np.float64], low: NDArray[np.float64]) -> tuple[float, bool]:
+def scaled(mantissa: np.uint64, power: int, high: NDArray[np.float64], low: NDArray[np.float64]) -> tuple[float, bool]:
     """mantissa · 10^power, and whether its rounding is certain."""
     if mantissa < np.uint64(9007199254740992) and -22 <= power <= 22:
         # both are exact doubles, so that one operation rounds once
         exact = float(mantissa)
-        return (exact * high[power + _LARGEST_POWER], True) if power >= 0 else (exact / high[_LARGEST_POWER - power], True)
-    if power < -_LARGEST_POWER or power > _LARGEST_POWER - 20:
+        return (exact * high[power + LARGEST_POWER], True) if power >= 0 else (exact / high[LARGEST_POWER - power], True)
+    if power < -LARGEST_POWER or power > LARGEST_POWER - 20:
         return 0.0, False
     upper = mantissa >> np.uint64(32)
     lower = mantissa & np.uint64(0xFFFFFFFF)
@@ -188,7 +188,7 @@ def _scaled(mantissa: np.uint64, power: int, high: NDArray[np.float64], low: NDA
     second = float(lower)
     head = first + second
     tail = second - (head - first)
-    ten, rest = high[power + _LARGEST_POWER], low[power + _LARGEST_POWER]
+    ten, rest = high[power + LARGEST_POWER], low[power + LARGEST_POWER]
     product = head * ten
     split = _SPLIT * head
     head_high = split - (split - head)
@@ -288,7 +288,7 @@ def _tokens(
             if mantissa == 0:
                 value, certain = 0.0, True
             else:
-                value, certain = _scaled(mantissa, power, high, low)
+                value, certain = scaled(mantissa, power, high, low)
                 certain = certain and kept <= 19
             values[count] = -value if negative else value
             if not certain:

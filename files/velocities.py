@@ -1,57 +1,67 @@
-"""Velocities with masses and species, as others leave them: H5MD, extended XYZ, LAMMPS dumps, NumPy."""
+"""Velocities and positions with masses and species, as others leave them: one door to every format.
+
+A unit, a time or an element that the file states is taken, and a contradicting option refused; one that it does not state
+is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.errors import InputError, MissingError
-from vibraloom.files.series import agreed_interval, finite, given_timestep, own_trajectory, read_array
-from vibraloom.files.trajectory import frame_interval
-from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV, BOLTZMANN_EV_PER_K
+from vibraloom.errors import InputError, MissingError, VibraloomError
+from vibraloom.files.elements import MASSES, SYMBOLS, masses_of
+from vibraloom.files.frames import (
+    MemoryFrames,
+    RawFrames,
+    ReaderFrames,
+    Recording,
+    ScaledFrames,
+    Velocities,
+    kinetic_temperature,
+    mean_squares,
+    without_repeats,
+)
+from vibraloom.files.numpy_arrays import read_array
+from vibraloom.units import (
+    AMU_ANGSTROM2_PER_FS2_IN_EV,
+    ANGSTROM_PER_BOHR,
+    EV_PER_HARTREE,
+    KCAL_PER_MOL_IN_EV,
+    PLANCK_C_EV_CM,
+    SPEED_OF_LIGHT_CM_PER_FS,
+)
 
-UNITS = {"angstrom/fs": 1.0, "angstrom/ps": 1e-3}
-"""Velocity units by name, and their factor to Å/fs."""
-_LAMMPS_UNITS = {"real": "angstrom/fs", "metal": "angstrom/ps"}
-_XYZ_COLUMNS = ("velocities", "velocity", "velo", "vel")
-_HOTTEST = 3e4
-"""Kinetic temperature (K) above which velocities read as Å/fs must be Å/ps (1e6 times colder)."""
-_FORMATS = ".h5, .extxyz, .xyz, .lammpstrj, .dump, .npz (entries velocities, masses and optionally species)"
+__all__ = ["FORMATS", "POSITION_UNITS", "UNITS", "Recording", "Velocities", "read_positions", "read_velocities"]
 
-
-@dataclass(frozen=True)
-class Velocities:
-    """Velocities of one trajectory.
-
-    Attributes:
-        velocities: (Å/fs) Array with shape (F, A, 3).
-        masses: (amu) Array with shape (A,).
-        species: chemical symbol of each atom.
-        timestep: (fs) time between frames.
-        notes: what was inferred on reading.
-    """
-
-    velocities: NDArray[Any]
-    masses: NDArray[np.float64]
-    species: tuple[str, ...]
-    timestep: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def kinetic_temperature(self) -> float:
-        """Temperature (K) from the mean kinetic energy: 3/2 k T per atom with mass."""
-        return _temperature(self.velocities, self.masses)
-
-    def groups(self) -> dict[str, NDArray[np.int64]]:
-        """``species/symbol`` → atom indices, in order of first appearance."""
-        names = np.array(self.species)
-        return {f"species/{name}": np.flatnonzero(names == name) for name in dict.fromkeys(self.species)}
+_HBAR_EV_FS = PLANCK_C_EV_CM / SPEED_OF_LIGHT_CM_PER_FS / (2 * math.pi)
+UNITS = {
+    "angstrom/fs": 1.0,
+    "angstrom/ps": 1e-3,
+    "nm/ps": 1e-2,
+    "bohr/au_time": ANGSTROM_PER_BOHR * EV_PER_HARTREE / _HBAR_EV_FS,
+    "angstrom/akma": (KCAL_PER_MOL_IN_EV / AMU_ANGSTROM2_PER_FS2_IN_EV) ** 0.5,
+}
+"""Velocity units by name, and their factor to Å/fs; akma is the unit of time of CHARMM and NAMD, 48.888 fs."""
+POSITION_UNITS = {"angstrom": 1.0, "nm": 10.0, "bohr": ANGSTROM_PER_BOHR}
+"""Position units by name, and their factor to Å."""
+FORMATS = (
+    ".h5 (H5MD), .extxyz, .xyz (also CP2K's), .lammpstrj or .dump (LAMMPS text), .dcd, .trr, .xtc (positions), .traj (ASE),"
+    " .npz (entries velocities or positions, masses and optionally species)"
+)
+_COLDEST, _HOTTEST = 30.0, 3e4
+"""Kinetic temperatures (K) between which a unit is inferred: Å/fs and Å/ps differ by 1e6."""
+_PLURAL = {"velocity": "velocities", "position": "positions"}
+_OPTION = {"velocity": "--velocity-unit", "position": "--position-unit"}
+_INTERVAL_TOLERANCE = 1e-4
+"""Relative error of a time between frames that a file states without a unit."""
 
 
 def read_velocities(
@@ -60,220 +70,270 @@ def read_velocities(
     timestep: float | None,
     unit: str | None = None,
     elements: Sequence[str] | None = None,
+    topology: str | Path | None = None,
 ) -> Velocities:
-    """Read velocities, masses and species.
+    """Velocities, masses and species of a trajectory, whose frames are read as they are needed.
 
     Args:
-        path: H5MD (``.h5``), extended XYZ, a LAMMPS text dump, or ``.npz`` with velocities and masses.
-        timestep: (fs) time between the frames; None takes it from an H5MD file.
-        unit: unit of the velocities in the file, a key of :data:`UNITS`. Without it, H5MD and momenta of
-            extended XYZ are read in their own unit and ``.npz`` in Å/fs; for others it is inferred from the
-            kinetic temperature, and a note says so (Å/fs and Å/ps differ by 1e6 in temperature).
-        elements: symbol of LAMMPS type 1, 2, …; needed where a dump names neither element nor mass.
+        path: one of :data:`FORMATS`.
+        timestep: (fs) time between the frames; None takes it from a file that states it.
+        unit: unit of the velocities in the file, a key of :data:`UNITS`, where the file does not state it. Without it,
+            for LAMMPS dumps and columns of extended XYZ it is inferred where the kinetic temperature leaves no choice
+            (Å/fs and Å/ps differ by 1e6 in temperature), and a note says so; for the others it is asked for.
+        elements: symbol of LAMMPS type (or species of H5MD) 1, 2, …; needed where the file names neither element nor mass.
+        topology: a structure with the same atoms, for formats that name none (DCD, TRR).
 
     Raises:
-        InputError: no such file, no velocities, NaN, changing atoms, or a time step at odds with the file's.
-        MissingError: a format that needs ASE, which is not installed.
+        InputError: no such file, no velocities, damaged or changing frames, NaN, steps that repeat with other values,
+            run back or jump, a unit or a time step that is missing or at odds with the file's.
+        MissingError: a format that needs a package which is not installed.
+        ComputationError: no space for a scratch file.
     """
+    _check_option(unit, "velocity", UNITS)
+    raw = _raw(path, "velocity", unit, elements)
+    settled = _settled(path, "velocity", raw, timestep, unit, topology)
+    return Velocities(*settled)
+
+
+def read_positions(
+    path: str | Path,
+    *,
+    timestep: float | None,
+    unit: str | None = None,
+    elements: Sequence[str] | None = None,
+    topology: str | Path | None = None,
+) -> Recording:
+    """Positions (Å), masses and species of a trajectory, whose frames are read as they are needed.
+
+    Args:
+        path, timestep, elements, topology: as in :func:`read_velocities`.
+        unit: unit of the positions in the file, a key of :data:`POSITION_UNITS`, where the file does not state it.
+
+    Raises:
+        InputError, MissingError, ComputationError: as :func:`read_velocities`.
+    """
+    _check_option(unit, "position", POSITION_UNITS)
+    return Recording(*_settled(path, "position", _raw(path, "position", unit, elements), timestep, unit, topology))
+
+
+def _check_option(unit: str | None, wanted: str, allowed: dict[str, float]) -> None:
+    if unit is not None and unit not in allowed:
+        raise InputError(f"{_OPTION[wanted]} {unit!r}: allowed: {', '.join(allowed)}")
+
+
+def _raw(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str] | None) -> RawFrames:
+    """What the file holds, by its suffix."""
     source = Path(path)
+    suffix = source.suffix.lower()
     if not source.is_file():
         raise InputError(f"{path}: no such file")
-    if unit is not None and unit not in UNITS:
-        raise InputError(f"--velocity-unit {unit!r}: allowed: {', '.join(UNITS)}")
-    suffix = source.suffix.lower()
+    if source.stat().st_size == 0:
+        raise InputError(f"{path}: an empty file; give the trajectory that was meant")
     if suffix in (".h5", ".h5md", ".hdf5"):
-        found = _from_h5md(path, timestep)
-    elif suffix in (".extxyz", ".xyz"):
-        found = _from_extxyz(path, given_timestep(path, timestep), unit)
-    elif suffix in (".lammpstrj", ".dump"):
-        found = _from_dump(path, given_timestep(path, timestep), unit, elements)
-    elif suffix == ".npz":
-        found = _from_npz(path, given_timestep(path, timestep), unit)
-    else:
+        return _h5md(path, wanted, unit, elements)
+    if suffix in (".extxyz", ".xyz"):
+        from vibraloom.files.xyz import read_xyz
+
+        return read_xyz(path, wanted, unit)
+    if suffix in (".lammpstrj", ".dump"):
+        from vibraloom.files.lammps_dump import read_lammps_dump
+
+        return read_lammps_dump(path, wanted, elements)
+    if suffix == ".dcd":
+        from vibraloom.files.binary_trajectories import read_dcd
+
+        return read_dcd(path, wanted, unit)
+    if suffix == ".trr":
+        from vibraloom.files.binary_trajectories import read_trr
+
+        return read_trr(path, wanted)
+    if suffix == ".xtc":
+        from vibraloom.files.library_trajectories import read_xtc
+
+        return read_xtc(path, wanted)
+    if suffix == ".traj":
+        from vibraloom.files.library_trajectories import read_ase_trajectory
+
+        return read_ase_trajectory(path, wanted)
+    if suffix == ".npz":
+        return _npz(path, wanted)
+    raise InputError(
+        f"{path}: {_PLURAL[wanted]} cannot be read from {suffix or 'a file without suffix'}; allowed: {FORMATS}"
+    )
+
+
+def _h5md(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str] | None) -> RawFrames:
+    import h5py
+
+    from vibraloom.files.h5md_of_others import flat_frames, read_h5md_of_others
+    from vibraloom.files.series import own_trajectory
+    from vibraloom.files.trajectory import StoredFrames
+
+    with _damage_named(path):
+        with h5py.File(path, "r") as handle:
+            ours = "vibraloom" in handle
+        if not ours:
+            return read_h5md_of_others(path, wanted, unit, elements)
+        trajectory = own_trajectory(path, arrays=False)
+        stored = StoredFrames(path, wanted)
+        frames = flat_frames(path, f"particles/all/{wanted}/value")
+    if stored.shape[:1] != trajectory.step.shape or stored.shape[1:2] != trajectory.numbers.shape:
         raise InputError(
-            f"{path}: velocities cannot be read from {suffix or 'a file without suffix'}; allowed: {_FORMATS}"
+            f"{path}: {wanted} has shape {stored.shape} for {len(trajectory.step)} steps and"
+            f" {len(trajectory.numbers)} atoms; damaged"
         )
-    shape = found.velocities.shape
-    if len(shape) != 3 or shape[2] != 3 or shape[0] < 2 or found.masses.shape != shape[1:2]:
-        raise InputError(
-            f"{path}: velocities {shape} and masses {found.masses.shape}; (frames ≥ 2, atoms, 3) is needed"
-        )
-    finite(found.velocities, path, "velocities")
-    finite(found.masses, path, "masses")
-    return found
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        with _damage_named(path):
+            return stored.read(start, stop)
+
+    if (trajectory.numbers < 1).any() or (trajectory.numbers >= len(SYMBOLS)).any():
+        raise InputError(f"{path}: species holds what is no atomic number; damaged")
+    return RawFrames(
+        frames or ReaderFrames(stored.shape, read),
+        species=tuple(SYMBOLS[number] for number in trajectory.numbers.tolist()),
+        masses=trajectory.masses,
+        unit="angstrom/fs" if wanted == "velocity" else "angstrom",
+        steps=trajectory.step,
+        step_time=trajectory.timestep,
+        cell=trajectory.cell,
+    )
 
 
-def _from_h5md(path: str | Path, timestep: float | None) -> Velocities:
-    trajectory = own_trajectory(path, arrays=True)
-    if trajectory.velocities is None:
-        raise InputError(f"{path}: holds no velocities; write them with the trajectory")
-    interval = agreed_interval(path, trajectory.frame_interval, timestep)
-    symbols = _ase("data").chemical_symbols
-    species = tuple(str(symbols[number]) for number in trajectory.numbers)
-    return Velocities(trajectory.velocities, trajectory.masses, species, interval)
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    """Errors of HDF5, which a damaged file raises anywhere and of any type, as one line that names the file."""
+    try:
+        yield
+    except VibraloomError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{path}: not an H5MD file, or damaged ({reason}); make it again") from error
 
 
-def _from_npz(path: str | Path, timestep: float, unit: str | None) -> Velocities:
-    velocities, masses = read_array(path, "velocities"), read_array(path, "masses").astype(np.float64)
+def _npz(path: str | Path, wanted: str) -> RawFrames:
+    values, masses = read_array(path, _PLURAL[wanted]), read_array(path, "masses").astype(np.float64)
     with np.load(path, allow_pickle=False) as archive:
-        names = archive["species"].astype(str).tolist() if "species" in archive.files else ["all"] * len(masses)
-    if len(names) != len(masses):
-        raise InputError(f"{path}: {len(names)} species for {len(masses)} masses; one of each per atom is needed")
-    factor = UNITS[unit or "angstrom/fs"]
-    return Velocities(velocities if factor == 1.0 else velocities * factor, masses, tuple(names), timestep)
-
-
-def _from_extxyz(path: str | Path, timestep: float, unit: str | None) -> Velocities:
-    femtosecond = float(_ase("units").fs)
-    frames: list[NDArray[np.float32]] = []
-    first: Any = None
-    column: str | None = None
-    try:
-        for number, atoms in enumerate(_ase("io").iread(path, index=":", format="extxyz")):
-            if first is None:
-                first = atoms
-                column = next((name for name in ("momenta", *_XYZ_COLUMNS) if atoms.has(name)), None)
-                if column is None:
-                    allowed = ", ".join(("momenta", *_XYZ_COLUMNS))
-                    raise InputError(f"{path}: frame 0 has no velocities (columns allowed: {allowed})")
-            if len(atoms) != len(first) or not np.array_equal(atoms.numbers, first.numbers) or not atoms.has(column):
-                raise InputError(f"{path}: frame {number} has other atoms or columns than frame 0; one system per file")
-            values = atoms.get_velocities() * femtosecond if column == "momenta" else atoms.get_array(column)
-            frames.append(np.asarray(values, dtype=np.float32))
-    except (ValueError, KeyError, IndexError, OSError) as error:
-        raise InputError(f"{path}: not extended XYZ after frame {len(frames) - 1} ({_line(error)})") from error
-    if first is None:
-        raise InputError(f"{path}: holds no frame")
-    masses = np.asarray(first.get_masses(), dtype=np.float64)
-    species = tuple(first.get_chemical_symbols())
-    velocities: NDArray[Any] = np.stack(frames)
-    notes: tuple[str, ...] = ()
-    if column != "momenta":
-        velocities, notes = _in_angstrom_per_fs(path, velocities, masses, unit)
-    return Velocities(velocities, masses, species, timestep, notes)
-
-
-def _from_dump(path: str | Path, timestep: float, unit: str | None, elements: Sequence[str] | None) -> Velocities:
-    steps: list[int] = []
-    frames: list[NDArray[np.float32]] = []
-    identity: dict[str, list[str]] = {}
-    declared: str | None = None
-    with Path(path).open(encoding="utf-8", errors="replace") as handle:
-        for step, units, columns, rows in _dump_frames(handle, path):
-            declared = units or declared
-            missing = [name for name in ("vx", "vy", "vz") if name not in columns]
-            if missing:
-                raise InputError(
-                    f"{path}: frame {len(steps)} has no column {', '.join(missing)}; dump id element vx vy vz"
-                )
-            where = [columns.index(name) for name in ("vx", "vy", "vz")]
-            values = np.array([[row[index] for index in where] for row in rows], dtype=np.float32)
-            if "id" in columns:
-                order = np.argsort([int(row[columns.index("id")]) for row in rows], kind="stable")
-                values, rows = values[order], [rows[index] for index in order]
-            if not steps:
-                identity = {name: [row[index] for row in rows] for index, name in enumerate(columns)}
-            elif len(rows) != len(frames[0]):
-                raise InputError(f"{path}: frame {len(steps)} has {len(rows)} atoms, frame 0 has {len(frames[0])}")
-            elif "id" in columns and identity.get("id") != [row[columns.index("id")] for row in rows]:
-                raise InputError(f"{path}: frame {len(steps)} has other atom ids than frame 0; dump a fixed group")
-            steps.append(step)
-            frames.append(values)
-    if not steps:
-        raise InputError(f"{path}: no 'ITEM: TIMESTEP'; not a LAMMPS text dump")
-    frame_interval(np.array(steps, dtype=np.int64), 1.0, str(path))
-    masses, species = _dump_masses(path, identity, elements)
-    if unit is None and declared is not None:
-        if declared not in _LAMMPS_UNITS:
-            raise InputError(f"{path}: LAMMPS units {declared!r} are not read; allowed: {', '.join(_LAMMPS_UNITS)}")
-        unit = _LAMMPS_UNITS[declared]
-    velocities, notes = _in_angstrom_per_fs(path, np.stack(frames), masses, unit)
-    return Velocities(velocities, masses, species, timestep, notes)
-
-
-def _dump_frames(handle: TextIO, path: str | Path) -> Iterator[tuple[int, str | None, list[str], list[list[str]]]]:
-    """Frames of a LAMMPS text dump: step, unit style where given, column names, one row of text per atom."""
-    step, atoms, units = -1, -1, None
-    try:
-        for line in handle:
-            if line.startswith("ITEM: UNITS"):
-                units = next(handle).strip()
-            elif line.startswith("ITEM: TIMESTEP"):
-                step = int(next(handle))
-            elif line.startswith("ITEM: NUMBER OF ATOMS"):
-                atoms = int(next(handle))
-            elif line.startswith("ITEM: ATOMS"):
-                columns = line.split()[2:]
-                rows = [row.split() for row in islice(handle, atoms)]
-                if len(rows) != atoms or any(len(row) != len(columns) for row in rows):
-                    raise InputError(f"{path}: step {step} is cut off; {atoms} rows of {len(columns)} columns are due")
-                yield step, units, columns, rows
-    except (ValueError, StopIteration, RuntimeError) as error:
-        raise InputError(f"{path}: damaged after step {step} ({_line(error) or 'end of file'})") from error
-
-
-def _dump_masses(
-    path: str | Path, identity: dict[str, list[str]], elements: Sequence[str] | None
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    if elements is not None:
-        if "type" not in identity:
-            raise InputError(f"{path}: --elements needs the column 'type', which this dump lacks")
-        types = [int(value) for value in identity["type"]]
-        if max(types) > len(elements):
-            raise InputError(f"{path}: atom type {max(types)} in the dump, {len(elements)} symbol(s) in --elements")
-        symbols = [elements[number - 1] for number in types]
-    elif "element" in identity:
-        symbols = identity["element"]
-    elif "mass" in identity:
-        symbols = [f"type {value}" for value in identity.get("type", ["all"] * len(identity["mass"]))]
-    else:
+        has_species = "species" in archive.files
+        try:
+            names = archive["species"].astype(str).tolist() if has_species else ["all"] * len(masses)
+        except (ValueError, OSError, EOFError, KeyError) as error:
+            raise InputError(f"{path}: entry 'species' cannot be read; save the symbols as text") from error
+    if values.ndim != 3 or values.shape[2] != 3:
         raise InputError(
-            f"{path}: names neither element nor mass; give the symbols of type 1, 2, …, e.g. --elements O,H"
+            f"{path}: {_PLURAL[wanted]} {values.shape} and masses {masses.shape}; (frames ≥ 2, atoms, 3) is needed"
         )
-    if "mass" in identity:
-        return np.array(identity["mass"], dtype=np.float64), tuple(symbols)
-    return _element_masses(path, symbols), tuple(symbols)
+    assumed = "angstrom/fs" if wanted == "velocity" else "angstrom"
+    return RawFrames(MemoryFrames(values), species=tuple(map(str, names)), masses=masses, assumed_unit=assumed)
 
 
-def _element_masses(path: str | Path, symbols: Iterable[str]) -> NDArray[np.float64]:
-    data = _ase("data")
-    try:
-        return np.array([float(data.atomic_masses[data.atomic_numbers[symbol]]) for symbol in symbols])
-    except KeyError as error:
+def _settled(
+    path: str | Path, wanted: str, raw: RawFrames, timestep: float | None, unit: str | None, topology: str | Path | None
+) -> tuple[Any, ...]:
+    """Fields of a :class:`Recording`."""
+    count, atoms, _ = raw.values.shape
+    if count < 2:
+        raise InputError(f"{path}: {count} frame(s); at least 2 are needed")
+    if raw.species is None or raw.masses is None:
+        species, masses = _of_topology(path, topology)
+    else:
+        species, masses = raw.species, raw.masses
+    if not len(species) == len(masses) == atoms:
         raise InputError(
-            f"{path}: {error.args[0]!r} is no chemical symbol; name the types, e.g. --elements O,H"
-        ) from error
+            f"{path}: {len(species)} species and {len(masses)} masses for {atoms} atoms; one of each per atom is needed"
+        )
+    sound = np.isfinite(masses) & (masses >= 0)
+    if not sound.all():
+        atom = int(np.argmin(sound))
+        raise InputError(f"{path}: mass of atom {atom} is {masses[atom]} amu; a number of amu, 0 for virtual sites, is needed")
+    frames, steps, cell, notes = raw.values, raw.steps, raw.cell, list(raw.notes)
+    if steps is not None:
+        frames, kept, dropped = without_repeats(path, frames, steps)
+        steps, notes = steps[kept], [*notes, *dropped]
+        cell = cell[kept] if cell is not None and cell.ndim == 3 else cell
+    interval = _interval(path, replace(raw, steps=steps), timestep)
+    squares = mean_squares(frames, path, _PLURAL[wanted])
+    name, remark = _unit(path, wanted, raw, unit, squares, masses)
+    factor = (UNITS if wanted == "velocity" else POSITION_UNITS)[name]
+    scaled = frames if factor == 1.0 else ScaledFrames(frames, factor)
+    return scaled, masses, species, interval, steps, cell, (*notes, *remark), squares * factor**2
 
 
-def _in_angstrom_per_fs(
-    path: str | Path, velocities: NDArray[np.float32], masses: NDArray[np.float64], unit: str | None
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Convert to Å/fs; without ``unit`` the kinetic temperature decides, and a note says so."""
-    notes: tuple[str, ...] = ()
-    if unit is None:
-        finite(velocities, path, "velocities")
-        raw = _temperature(velocities, masses)
-        unit = "angstrom/fs" if raw < _HOTTEST else "angstrom/ps"
-        kelvin = raw * UNITS[unit] ** 2
-        notes = (f"velocity unit {unit} inferred: the velocities then give {kelvin:.0f} K",)
-    factor = UNITS[unit]
-    return (velocities if factor == 1.0 else velocities * np.float32(factor)), notes
+def _unit(
+    path: str | Path,
+    wanted: str,
+    raw: RawFrames,
+    unit: str | None,
+    squares: NDArray[np.float64],
+    masses: NDArray[np.float64],
+) -> tuple[str, tuple[str, ...]]:
+    """The unit of the numbers, and a note where it was inferred."""
+    factors = UNITS if wanted == "velocity" else POSITION_UNITS
+    if raw.unit is not None:
+        if unit is not None and factors[unit] != factors[raw.unit]:
+            raise InputError(f"{path}: holds {raw.unit}, {_OPTION[wanted]} says {unit}; leave {_OPTION[wanted]} out")
+        return raw.unit, ()
+    if unit is not None:
+        return unit, ()
+    if raw.assumed_unit is not None:
+        return raw.assumed_unit, ()
+    kelvin = kinetic_temperature(squares, masses)
+    for name in ("angstrom/fs", "angstrom/ps"):
+        found = kelvin * UNITS[name] ** 2
+        if raw.inferable and _COLDEST <= found <= _HOTTEST:
+            return name, (f"velocity unit {name} inferred: the velocities then give {found:.0f} K",)
+    hint = f"; {raw.unit_hint}" if raw.unit_hint else ""
+    raise InputError(
+        f"{path}: does not state the unit of its {_PLURAL[wanted]}: give {_OPTION[wanted]} ({', '.join(factors)}){hint}"
+    )
 
 
-def _temperature(velocities: NDArray[Any], masses: NDArray[np.float64]) -> float:
-    squares = np.einsum("fac,fac->a", velocities, velocities, dtype=np.float64) / len(velocities)
-    massive = int(np.count_nonzero(masses > 0.0))
-    return float(masses @ squares * AMU_ANGSTROM2_PER_FS2_IN_EV / (3 * max(massive, 1) * BOLTZMANN_EV_PER_K))
+def _interval(path: str | Path, raw: RawFrames, timestep: float | None) -> float:
+    """Time between frames (fs): the file's own, unless one is given that agrees with it."""
+    from vibraloom.files.series import agreed_interval, given_timestep
+
+    if raw.step_time is not None and raw.steps is not None:
+        stride = float(raw.steps[1] - raw.steps[0])
+        own = raw.step_time * stride
+        if timestep is None or abs(own - timestep) <= raw.step_time_error * stride:
+            return given_timestep(path, own if timestep is None else timestep)
+        return agreed_interval(path, own, given_timestep(path, timestep))
+    given = given_timestep(path, timestep)
+    if raw.interval is not None:
+        readings = [raw.interval * each for each in raw.interval_units]
+        if not any(abs(given - each) <= _INTERVAL_TOLERANCE * given for each in readings):
+            shown = " or ".join(f"{each:.6g}" for each in readings)
+            raise InputError(
+                f"{path}: frames are {shown} fs apart, by the unit of its time, --timestep says {given:g} fs; correct it"
+            )
+    if raw.multiple_of is not None:
+        ratio = given / raw.multiple_of
+        if abs(ratio - max(round(ratio), 1)) > _INTERVAL_TOLERANCE * ratio:
+            raise InputError(
+                f"{path}: was made with time steps of {raw.multiple_of:.6g} fs, of which --timestep {given:g} fs is no"
+                " multiple; correct it"
+            )
+    return given
 
 
-def _ase(module: str) -> Any:
-    import importlib
+def _of_topology(path: str | Path, topology: str | Path | None) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Species and masses from a structure file."""
+    if topology is None:
+        raise InputError(f"{path}: this format names no atoms; give a structure with the same atoms, e.g. --topology start.xyz")
+    if not Path(topology).is_file():
+        raise InputError(f"{topology}: no such file")
+    from vibraloom.files.library_trajectories import library
 
     try:
-        return importlib.import_module(f"ase.{module}")
-    except ModuleNotFoundError as error:
-        raise MissingError("ASE is needed for this format; get it with: pip install 'vibraloom[workflows]'") from error
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        atoms = library("ase.io", "workflows").read(topology, index=0)
+        symbols, masses = atoms.get_chemical_symbols(), np.asarray(atoms.get_masses(), dtype=np.float64)
+    # ASE's readers raise whatever their parts do
+    except Exception as error:
+        if isinstance(error, MissingError):
+            raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{topology}: no structure that ASE reads ({reason}); give e.g. an .xyz, .pdb or .gro file") from error
+    if any(symbol not in MASSES for symbol in symbols):
+        masses_of(topology, symbols)
+    return tuple(symbols), masses
