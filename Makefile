@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := install
 .NOTPARALLEL:
-.PHONY: install demo test lint resolve soak flagship bench docs clean help
+.PHONY: install demo test lint resolve soak flagship bench bench-spectra docs clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,6 +57,9 @@ bench: install ## time the command's start and the workflow's overhead
 	$(BIN)/python benchmarks/cli_start.py
 	$(BIN)/python benchmarks/overhead.py
 
+bench-spectra: install ## time the spectra engine against its peers, and write the table into docs (an hour)
+	$(BIN)/python benchmarks/spectra.py --write
+
 docs: install ## write the reference pages again
 	$(BIN)/python docs/reference/generate.py
 
@@ -65,4 +68,4 @@ clean: ## remove the environment, caches and demo output; the profile in .vibral
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18

@@ -23,9 +23,9 @@ from vibraloom.units import (
 
 Array = NDArray[np.float64]
 
-TILE_BYTES = 8 * 2**20
-"""Memory that the padded columns of one tile of atoms may take."""
-READ_BYTES = 64 * 2**20
+TILE_BYTES = 4 * 2**20
+"""Memory that the padded columns of one tile of atoms may take; four times that where all velocities are in memory."""
+READ_BYTES = 56 * 2**20
 """Memory that frames read from a file at a time may take."""
 
 
@@ -169,7 +169,8 @@ def _run_sums(
             # read anew for each stretch: only one is in memory at a time
             frames = _frames(run, masses, stretch, remove_drift)
             moving = [frames, *_moving(frames, shares, stretch)]
-            width = max(8, min(256, -(-atoms // 2), TILE_BYTES // (12 * len(moving) * (len(frames) + estimator.max_lag))))
+            room = TILE_BYTES if longest else 4 * TILE_BYTES
+            width = max(8, min(256, -(-atoms // 2), room // (12 * len(moving) * (len(frames) + estimator.max_lag))))
 
             def tile(first: int, moving: list[NDArray[Any]] = moving, stretch: Segment = stretch, width: int = width) -> Array:
                 inside = slice(first, first + width)

@@ -240,7 +240,7 @@ class Sources:
         import hashlib
 
         # large pieces: the lock of the interpreter is asked for rarely
-        piece = memoryview(bytearray(8 * 2**20))
+        piece = memoryview(bytearray(2**20))
         entries = []
         for path in paths:
             for file in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]:
