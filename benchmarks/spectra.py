@@ -18,7 +18,7 @@ from peers.results import DOCUMENT, Report, write
 from peers.runs import run_case, run_files
 
 
-def main(quick: bool, into_document: bool) -> int:
+def main(quick: bool, into_document: bool, only: list[str]) -> int:
     """Install, measure, print, write; returns the exit code."""
     report = Report(quick)
     console = report.console
@@ -30,8 +30,12 @@ def main(quick: bool, into_document: bool) -> int:
             console.print(f"[red]{peer}: {failure}[/red]")
     with tempfile.TemporaryDirectory(prefix="vibraloom-bench-") as folder:
         for number, case in enumerate(cases(quick)):
+            if only and not any(case.title.startswith(name) for name in only):
+                continue
             report.add(run_case(case, Path(folder) / f"case-{number}", report.failures, quick))
-        report.add(run_files(file_cases(quick), Path(folder) / "files", quick))
+        files = [case for case in file_cases(quick) if not only or case.name in only]
+        if files:
+            report.add(run_files(files, Path(folder) / "files", quick))
     if into_document:
         write(report)
         console.print(f"written: {DOCUMENT}")
@@ -42,5 +46,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, three rounds: does everything work?")
     parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
+    parser.add_argument("--only", nargs="+", default=[], help="cases by the start of their title, or file names: A C stored.h5")
     chosen = parser.parse_args()
-    sys.exit(main(chosen.quick, chosen.write))
+    sys.exit(main(chosen.quick, chosen.write, chosen.only))

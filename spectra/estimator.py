@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from vibraloom.spectra.correlation import (
     window_resolution,
     window_values,
 )
-from vibraloom.spectra.lag_products import Pairing, Segment, add_segment, segment_sums, segments
+from vibraloom.spectra.lag_products import Pairing, Segment, add_segment, even_sums, segment_sums, segments
 from vibraloom.spectra.spectrum import Conventions, Verdict
 from vibraloom.spectra.uncertainty import (
     MINIMUM_BLOCKS,
@@ -190,7 +191,7 @@ class Estimator:
                 f" {(shortest - 1) * timestep:g} fs for a series of {shortest} frames;"
                 " run longer or shorten it"
             )
-        window_values(window, max_lag + 1)
+        window_values(window, 1)  # is the name known?
         if estimator == "cepstral":  # its error bars come from its own theory
             window, counts = "none", [0] * len(frames)
         else:
@@ -207,6 +208,9 @@ class Estimator:
         Raises:
             InputError: the estimator makes no such sums of two columns.
         """
+        whole = next(iter(self.segments(replica)))
+        if not two_sided and self.method == "correlation" and whole.start == 0 and whole.end == len(series):
+            return even_sums(series, pairings, self.max_lag)[None]
         sums = np.zeros((max(self.blocks[replica], 1), len(pairings), 2, self.max_lag + 1))
         for stretch in self.segments(replica):
             add_segment(sums, stretch, self.stretch_sums(series[stretch.start : stretch.reach], stretch, pairings))
@@ -278,7 +282,7 @@ class Estimator:
         counts = np.concatenate([self._counts(replica) for replica in range(len(self.frames))])[:, None]
         return each.sum(axis=0) / counts.sum(axis=0), each / counts
 
-    @property
+    @cached_property
     def wavenumber(self) -> Array:
         """(cm⁻¹) Array with shape (bins,), from 0 to the Nyquist limit."""
         return wavenumber_axis(self.max_lag + 1, self.timestep)

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 SEGMENT_DEPTHS = 8
 """A segment is this many times longer than the largest lag, where its block is long enough."""
+GROUP_BYTES = 8 * 2**20
+"""Memory that the padded columns transformed at a time may take; one column at least."""
 SHORTEST_SEGMENT = 8192
 """Frames of a segment for short lags."""
 
@@ -159,26 +161,52 @@ def lag_sums(
     return sums if two_sided else sums.mean(axis=2)
 
 
+def even_sums(series: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
+    """As :func:`lag_sums` of one block in one piece: (pairings, max_lag + 1), with less copying for lags as long as the run."""
+    sums = _circular_sums(series, pairings, max_lag)
+    forward = sums[:, : max_lag + 1]
+    if _crossed(pairings):
+        forward[:, 1:] += sums[:, : -max_lag - 1 : -1]
+        forward[:, 1:] /= 2
+    return forward
+
+
 def _pair_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
     """Sums over the pairs within ``frames``, both directions: (pairings, 2, max_lag + 1)."""
-    length = int(scipy.fft.next_fast_len(len(frames) + max_lag, real=True))
-    dtype = np.dtype(np.float32 if frames.dtype == np.float32 else np.float64)
-    padded = np.empty((frames.shape[1], length), dtype=dtype)
-    _lay_out(padded, frames)
-    transforms = scipy.fft.rfft(padded, axis=-1)
-    bins = length // 2 + 1
-    power = np.zeros((len(pairings), bins))
-    crossed = any(np.any(pairing.left != pairing.right) for pairing in pairings)
-    cross = np.zeros((len(pairings), bins if crossed else 0), dtype=np.complex128)
-    for number, pairing in enumerate(pairings):
-        columns = (pairing.left, pairing.right, pairing.weights)
-        _accumulate(power[number], cross[number], transforms, transforms.view(dtype), *columns)
-    sums = scipy.fft.irfft(power + cross if crossed else power, n=length, axis=-1)
+    sums = _circular_sums(frames, pairings, max_lag)
     result = np.empty((len(pairings), 2, max_lag + 1))
     result[:, 0] = sums[:, : max_lag + 1]
     result[:, 1, 0] = sums[:, 0]
     result[:, 1, 1:] = sums[:, : -max_lag - 1 : -1]
     return result
+
+
+def _crossed(pairings: Sequence[Pairing]) -> bool:
+    return any(bool(np.any(pairing.left != pairing.right)) for pairing in pairings)
+
+
+def _circular_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
+    """Sums over the pairs within ``frames`` at lags 0, 1, ... and, from the end, -1, -2, ...: (pairings, length)."""
+    length = int(scipy.fft.next_fast_len(len(frames) + max_lag, real=True))
+    dtype = np.dtype(np.float32 if frames.dtype == np.float32 else np.float64)
+    columns = frames.shape[1]
+    bins = length // 2 + 1
+    power = np.zeros((len(pairings), bins))
+    crossed = _crossed(pairings)
+    cross = np.zeros((len(pairings), bins if crossed else 0), dtype=np.complex128)
+    # columns that meet no other are transformed a few at a time, in memory that is used again
+    group = columns if crossed else max(1, min(columns, GROUP_BYTES // (length * dtype.itemsize)))
+    padded = np.empty((group, length), dtype=dtype)
+    for first in range(0, columns, group):
+        some = padded[: min(group, columns - first)]
+        _lay_out(some, frames[:, first : first + group])
+        transforms = scipy.fft.rfft(some, axis=-1)
+        for number, pairing in enumerate(pairings):
+            here = slice(None) if group == columns else (pairing.left >= first) & (pairing.left < first + group)
+            entries = (pairing.left[here] - first, pairing.right[here] - first, pairing.weights[here])
+            _accumulate(power[number], cross[number], transforms, transforms.view(dtype), *entries)
+    sums: Array = scipy.fft.irfft(power + cross if crossed else power, n=length, axis=-1)
+    return sums
 
 
 @numba.njit(cache=True, nogil=True)
