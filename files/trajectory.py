@@ -256,11 +256,13 @@ class StoredFrames:
             stored = handle[f"particles/all/{name}/value"].shape
         self.shape = (int(stored[0]), int(stored[1]) if atoms is None else len(atoms), 3)
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Frames ``start`` to ``stop``: (Å or Å/fs) float32 Array with shape (stop - start, A, 3)."""
+    def read(self, start: int, stop: int, atoms: slice | None = None) -> NDArray[Any]:
+        """Frames ``start`` to ``stop``, of ``atoms`` or of all: (Å or Å/fs) float32 Array with shape (stop - start, a, 3)."""
+        inside = slice(None) if atoms is None else atoms
         with _opened(self._path) as handle:
-            rows: NDArray[Any] = handle[f"particles/all/{self._name}/value"][start:stop]
-        return rows if self._atoms is None else rows[:, self._atoms]
+            stored = handle[f"particles/all/{self._name}/value"]
+            rows: NDArray[Any] = stored[start:stop, inside] if self._atoms is None else stored[start:stop]
+        return rows if self._atoms is None else rows[:, self._atoms[inside]]
 
 
 def join_segments(segments: Sequence[Trajectory]) -> Trajectory:

@@ -99,7 +99,13 @@ def difference_attenuation(wavenumber: Array, timestep: float) -> Array:
         wavenumber: (cm⁻¹) Array with shape (B,).
         timestep: fs.
     """
-    return np.sinc(SPEED_OF_LIGHT_CM_PER_FS * wavenumber * timestep) ** 2
+    phase = wavenumber * (np.pi * SPEED_OF_LIGHT_CM_PER_FS * timestep)
+    # in place: the axis may be as long as the run
+    result = np.sin(phase)
+    np.divide(result, phase, out=result, where=phase != 0)
+    result[phase == 0] = 1.0
+    result *= result
+    return result
 
 
 METHODS = ("correlation", "welch", "cepstral")
@@ -277,9 +283,12 @@ class Estimator:
         return Densities(*self.densities(sums))
 
     def _correlations(self, sums: Sequence[Array]) -> tuple[Array, Array]:
-        """Correlation functions: pooled (pairings, lags), and of each block (blocks, pairings, lags)."""
-        each = np.concatenate(list(sums))
+        """Correlation functions: pooled (pairings, lags), and of each block (blocks, pairings, lags), if there are any."""
         counts = np.concatenate([self._counts(replica) for replica in range(len(self.frames))])[:, None]
+        if not sum(self.blocks):
+            total = sums[0].sum(axis=0) if len(sums) == 1 else np.sum([each.sum(axis=0) for each in sums], axis=0)
+            return total / counts.sum(axis=0), np.empty((0, *total.shape))
+        each = np.concatenate(list(sums))
         return each.sum(axis=0) / counts.sum(axis=0), each / counts
 
     @cached_property

@@ -23,10 +23,12 @@ from vibraloom.units import (
 
 Array = NDArray[np.float64]
 
+TILE_ATOMS = 256
+"""Most atoms that are transformed at a time by a thread."""
 TILE_BYTES = 4 * 2**20
 """Memory that the padded columns of one tile of atoms may take; four times that where all velocities are in memory."""
-READ_BYTES = 56 * 2**20
-"""Memory that frames read from a file at a time may take."""
+READ_BYTES = 32 * 2**20
+"""Memory that frames read from a file at a time may take, of a tile by each thread or of all atoms."""
 
 
 class Frames(Protocol):
@@ -37,8 +39,8 @@ class Frames(Protocol):
         """(F, A, 3), or (F, A) for weights."""
         ...
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Frames ``start`` to ``stop`` as an Array."""
+    def read(self, start: int, stop: int, atoms: slice | None = None) -> NDArray[Any]:
+        """Frames ``start`` to ``stop``, of ``atoms`` or of all, as an Array."""
         ...
 
 
@@ -161,29 +163,35 @@ def _run_sums(
 ) -> Array:
     """Mass-weighted sums over pairs of frames of the total and of each part: (blocks, 1 + parts, lags)."""
     atoms = len(masses)
-    longest = max(1, READ_BYTES // (12 * atoms)) if hasattr(run, "read") else None
+    stored = hasattr(run, "read")
+    # atoms that need nothing of the others are read a tile at a time, which leaves room for long stretches
+    tiled = stored and not shares and not remove_drift
+    together = min(atoms, TILE_ATOMS) if tiled else atoms
+    longest = max(1, READ_BYTES // (12 * together)) if stored else None
     count = len(membership) or 1
     sums: Array = np.zeros((max(1, estimator.blocks[replica]), count + len(shares), estimator.max_lag + 1))
     with ThreadPoolExecutor(_threads()) as pool:
         for stretch in estimator.segments(replica, longest):
             # read anew for each stretch: only one is in memory at a time
-            frames = _frames(run, masses, stretch, remove_drift)
-            moving = [frames, *_moving(frames, shares, stretch)]
-            room = TILE_BYTES if longest else 4 * TILE_BYTES
-            width = max(8, min(256, -(-atoms // 2), room // (12 * len(moving) * (len(frames) + estimator.max_lag))))
+            frames = None if tiled else _frames(run, masses, stretch, remove_drift)
+            moving = [] if frames is None else [frames, *_moving(frames, shares, stretch)]
+            columns = 12 * max(len(moving), 1) * (stretch.reach - stretch.start + estimator.max_lag)
+            room = TILE_BYTES if stored else 4 * TILE_BYTES
+            width = TILE_ATOMS if tiled else max(8, min(TILE_ATOMS, -(-atoms // 2), room // columns))
 
             def tile(first: int, moving: list[NDArray[Any]] = moving, stretch: Segment = stretch, width: int = width) -> Array:
-                inside = slice(first, first + width)
+                inside = slice(first, min(first + width, atoms))
                 members = [values[inside] for values in membership.values()]
-                columns = [each[:, inside].reshape(len(each), -1) for each in moving]
-                series = columns[0] if len(columns) == 1 else np.hstack(columns)
+                parts = [each[:, inside] for each in moving] or [run.read(stretch.start, stretch.reach, inside)]
+                rows = [each.reshape(len(each), -1) for each in parts]
+                series = rows[0] if len(rows) == 1 else np.hstack(rows)
                 pairings = _pairings(masses[inside], members, len(shares))
-                return estimator.stretch_sums(series, stretch, pairings).mean(axis=2)
+                found = estimator.stretch_sums(series, stretch, pairings).mean(axis=2)
+                if not np.isfinite(found).all():
+                    _refuse_not_finite(parts[0], stretch.start)
+                return found
 
-            found = np.sum(list(pool.map(tile, range(0, atoms, width))), axis=0)
-            if not np.isfinite(found).all():
-                _refuse_not_finite(frames, stretch.start)
-            add_segment(sums, stretch, found)
+            add_segment(sums, stretch, np.sum(list(pool.map(tile, range(0, atoms, width))), axis=0))
             del frames, moving, tile
     if not membership:
         return sums

@@ -128,9 +128,9 @@ class Stored:
     def __init__(self, values):
         self.values, self.shape, self.longest = values, values.shape, 0
 
-    def read(self, start, stop):
+    def read(self, start, stop, atoms=None):
         self.longest = max(self.longest, stop - start)
-        return self.values[start:stop]
+        return self.values[start:stop] if atoms is None else self.values[start:stop, atoms]
 
 
 def test_frames_read_a_stretch_at_a_time_give_what_the_whole_array_gives(monkeypatch):
@@ -159,6 +159,19 @@ def test_frames_read_a_stretch_at_a_time_give_what_the_whole_array_gives(monkeyp
     np.testing.assert_allclose(read.standard_error, whole.standard_error, atol=1e-5 * scale)
     for label, part in whole.parts.items():
         np.testing.assert_allclose(read.parts[label], part, atol=1e-5 * scale)
+
+
+def test_tiles_of_atoms_read_by_themselves_give_what_the_whole_array_gives(monkeypatch):
+    velocities = random_velocities().astype(np.float32)
+    groups = {"s/H": [1, 2], "s/rest": [0, 3, 4]}
+    whole = vdos(velocities, MASSES, 1.0, temperature=300, groups=groups)
+    monkeypatch.setitem(vdos.__globals__, "TILE_ATOMS", 2)
+    read = vdos(Stored(velocities), MASSES, 1.0, temperature=300, groups=groups)
+    for one, other in ((read.intensity, whole.intensity), (read.parts["s/H"], whole.parts["s/H"])):
+        np.testing.assert_allclose(one, other, atol=1e-5 * whole.intensity.max())
+    velocities[1234, 4, 1] = np.nan
+    with pytest.raises(InputError, match="frame 1234"):
+        vdos(Stored(velocities), MASSES, 1.0, temperature=300)
 
 
 def test_small_tiles_of_a_large_array_change_nothing(monkeypatch):
