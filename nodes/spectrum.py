@@ -64,7 +64,10 @@ class SpectrumData(ArrayData):
         attributes = self.base.attributes.all
         names = self.get_arraynames()
         verdict = attributes["verdict"]
-        rows = self.get_array("parts") if "parts" in names else ()
+        if "parts" in names:
+            rows = list(self.get_array("parts"))
+        else:  # as the first nodes were stored, an array each
+            rows = [self.get_array(f"part_{number}") for number in range(len(attributes["parts"]))]
         return Spectrum(
             quantity=attributes["quantity"],
             wavenumber=self.get_array("wavenumber"),

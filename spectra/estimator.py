@@ -258,17 +258,16 @@ class Estimator:
             return density, np.empty((0, *density.shape))
         return density, spectral_density(each, self.timestep, self._lag_window)[1]
 
-    def half_transforms(self, sums: Sequence[Array], direction: int = 0) -> tuple[ComplexArray, ComplexArray]:
-        """One-sided transform Int_0^inf exp(+i w t) C(t) dt of the pooled correlation, and of each block.
+    def half_transforms(self, sums: Sequence[Array]) -> tuple[ComplexArray, ComplexArray]:
+        """One-sided transform Int_0^inf exp(+i w t) <left(0) right(t)> dt of the pooled correlation, and of each block.
 
         Args:
             sums: for each replica what :meth:`lag_sums` returns with ``two_sided``.
-            direction: 0: C(t) = <left(0) right(t)>; 1: <left(t) right(0)>.
 
         Returns:
             (unit² × fs) complex Arrays with shape (pairings, bins) and (all blocks, pairings, bins).
         """
-        pooled, each = self._correlations([one[:, :, direction] for one in sums])
+        pooled, each = self._correlations([one[:, :, 0] for one in sums])
         density = half_transform(pooled, self.timestep, self._lag_window)
         if not sum(self.blocks):
             return density, np.empty((0, *density.shape), dtype=np.complex128)

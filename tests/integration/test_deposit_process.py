@@ -79,6 +79,26 @@ def test_a_spectrum_comes_back_from_its_node_as_it_was(in_project: Path) -> None
     assert back.content_hash() == spectrum.content_hash() == node.base.attributes.get("content_hash")
 
 
+def test_parts_and_model_error_come_back_and_parts_as_the_first_nodes_had_them(in_project: Path) -> None:
+    from aiida import orm
+
+    from vibraloom.nodes.spectrum import SpectrumData
+
+    whole = made(5)
+    parts = {"layer/near": whole.intensity * 0.25, "layer/far": whole.intensity * 0.75}
+    spectrum = replace(whole, parts=parts, model_error=whole.intensity * 0.1)
+    early = SpectrumData.from_spectrum(spectrum, CONTEXT)
+    early.delete_array("parts")
+    for number, values in enumerate(parts.values()):
+        early.set_array(f"part_{number}", values)
+    for node in (SpectrumData.from_spectrum(spectrum, CONTEXT).store(), early.store()):
+        back = orm.load_node(node.uuid).to_spectrum()
+        assert list(back.parts) == list(parts)
+        for label, values in parts.items():
+            np.testing.assert_array_equal(back.parts[label], values)
+        np.testing.assert_array_equal(back.model_error, spectrum.model_error)
+
+
 def test_a_node_without_conventions_cannot_be_stored(in_project: Path) -> None:
     from vibraloom.nodes.spectrum import SpectrumData
 

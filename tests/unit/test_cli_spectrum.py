@@ -452,3 +452,19 @@ def test_structure_build_writes_the_system_of_a_spec(folder: Path) -> None:
     assert refused.exit_code == 2
     assert "water.banana" in refused.stderr
     assert not list(folder.glob("*banana*"))
+
+
+def test_a_refused_command_does_not_wait_for_the_sums_of_a_large_file(folder: Path) -> None:
+    from vibraloom.app.cli.spectrum.options import Sources
+
+    np.save("dipole.npy", _wave(1650, 3))
+    found = Sources([Path("dipole.npy")]).entries()
+    assert [entry["file"] for entry in found] == ["dipole.npy"] and len(found[0]["sha256"]) == 64
+    code = (
+        "import hashlib, time\n"
+        "from pathlib import Path\n"
+        "from vibraloom.app.cli.spectrum.options import Sources\n"
+        "hashlib.sha256 = lambda: time.sleep(600)\n"
+        "Sources([Path('dipole.npy')])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

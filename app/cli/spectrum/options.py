@@ -229,11 +229,18 @@ class Sources:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import Future
+        from threading import Thread
 
-        pool = ThreadPoolExecutor(1)
-        self._entries = pool.submit(self._digests, list(paths))
-        pool.shutdown(wait=False)
+        self._entries: Future[list[dict[str, str]]] = Future()
+        # a daemon: a command that is refused or stopped does not wait for the sums of a large file
+        Thread(target=self._fill, args=(list(paths),), daemon=True).start()
+
+    def _fill(self, paths: Sequence[Path]) -> None:
+        try:
+            self._entries.set_result(self._digests(paths))
+        except BaseException as error:
+            self._entries.set_exception(error)
 
     @staticmethod
     def _digests(paths: Sequence[Path]) -> list[dict[str, str]]:
