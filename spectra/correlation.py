@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.spectra.lag_products import Pairing, lag_sums
+from vibraloom.spectra.long_transforms import SHORTEST, LongTransform, step_lengths
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 
 Array = NDArray[np.float64]
@@ -180,7 +182,14 @@ def spectral_density(
     weights = window_values(window, lags)
     weights[1:] *= 2
     length = _transform_length(lags, padding)
-    density = timestep * scipy.fft.rfft(correlation * weights, n=length, axis=-1).real
+    weights *= timestep
+    if length < SHORTEST:
+        density = scipy.fft.rfft(correlation * weights, n=length, axis=-1).real
+    else:
+        transform = LongTransform(*step_lengths(length))
+        density = np.empty((*correlation.shape[:-1], transform.bins))
+        for curve in np.ndindex(correlation.shape[:-1]):
+            transform.cosine_transform(correlation[curve] * weights, density[curve])
     return wavenumber_axis(lags, timestep, padding), density
 
 
@@ -203,8 +212,9 @@ def half_transform(correlation: NDArray[Any], timestep: float, window: str = "ha
 
 
 def _transform_length(lags: int, padding: int | None) -> int:
-    times = (4 if lags <= FINE_LAGS else 1) if padding is None else max(int(padding), 1)
-    return 2 * int(scipy.fft.next_fast_len(lags * times, real=True))  # even: the last bin is Nyquist
+    points = 2 * lags * ((4 if lags <= FINE_LAGS else 1) if padding is None else max(int(padding), 1))
+    # even: the last bin is Nyquist
+    return 2 * (math.prod(step_lengths(points)) if points >= SHORTEST else int(scipy.fft.next_fast_len(points // 2, real=True)))
 
 
 def _checked(series: NDArray[Any], remove_mean: bool) -> Array:

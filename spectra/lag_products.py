@@ -19,6 +19,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from vibraloom.spectra.long_transforms import SHORTEST, LongTransform, step_lengths
+
 Array = NDArray[np.float64]
 
 SEGMENT_DEPTHS = 8
@@ -163,6 +165,8 @@ def lag_sums(
 
 def even_sums(series: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
     """As :func:`lag_sums` of one block in one piece: (pairings, max_lag + 1), with less copying for lags as long as the run."""
+    if _is_long(series, pairings, max_lag):
+        return _long_sums(series, pairings, max_lag)
     sums = _circular_sums(series, pairings, max_lag)
     forward = sums[:, : max_lag + 1]
     if _crossed(pairings):
@@ -173,6 +177,8 @@ def even_sums(series: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -
 
 def _pair_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
     """Sums over the pairs within ``frames``, both directions: (pairings, 2, max_lag + 1)."""
+    if _is_long(frames, pairings, max_lag):
+        return np.repeat(_long_sums(frames, pairings, max_lag)[:, None], 2, axis=1)
     sums = _circular_sums(frames, pairings, max_lag)
     result = np.empty((len(pairings), 2, max_lag + 1))
     result[:, 0] = sums[:, : max_lag + 1]
@@ -183,6 +189,24 @@ def _pair_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) 
 
 def _crossed(pairings: Sequence[Pairing]) -> bool:
     return any(bool(np.any(pairing.left != pairing.right)) for pairing in pairings)
+
+
+def _is_long(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> bool:
+    return len(frames) + max_lag >= SHORTEST and frames.dtype != np.float32 and not _crossed(pairings)
+
+
+def _long_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
+    """Sums over the pairs of columns with themselves, (pairings, max_lag + 1)."""
+    transform = LongTransform(*step_lengths(len(frames) + max_lag))
+    power = np.zeros((len(pairings), transform.bins))
+    for column in range(frames.shape[1]):
+        shares = [float(one.weights[one.left == column].sum()) for one in pairings]
+        if any(shares):
+            transform.transform(frames[:, column])
+        for number, weight in enumerate(shares):
+            if weight:
+                transform.add_power(power[number], weight)
+    return np.stack([transform.correlation(each, max_lag + 1) for each in power])
 
 
 def _circular_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: int) -> Array:
