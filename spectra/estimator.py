@@ -21,6 +21,7 @@ from vibraloom.spectra.correlation import (
     window_values,
 )
 from vibraloom.spectra.lag_products import Pairing, Segment, add_segment, even_sums, segment_sums, segments
+from vibraloom.spectra.short_blocks import ShortBlocks
 from vibraloom.spectra.spectrum import Conventions, Verdict
 from vibraloom.spectra.uncertainty import (
     MINIMUM_BLOCKS,
@@ -227,6 +228,12 @@ class Estimator:
         if self.method == "welch":
             return welch_segments(self._edges(replica), self.max_lag)
         return segments(self._edges(replica), self.max_lag, longest)
+
+    def short_blocks(self, replica: int) -> ShortBlocks | None:
+        """The blocks of a replica where each of them is best transformed once: several, and not much longer than the lags."""
+        edges = self._edges(replica)
+        short = self.method == "correlation" and ShortBlocks.fit(edges, self.max_lag)
+        return ShortBlocks(edges, self.max_lag) if short else None
 
     def stretch_sums(self, frames: NDArray[Any], stretch: Segment, pairings: Sequence[Pairing]) -> Array:
         """Sums of one stretch, (2, pairings, 2, max_lag + 1): within it and from it to what follows, both directions of time.

@@ -27,7 +27,7 @@ SEGMENT_DEPTHS = 8
 """A segment is this many times longer than the largest lag, where its block is long enough."""
 GROUP_BYTES = 8 * 2**20
 """Memory that the padded columns transformed at a time may take; one column at least."""
-SHORTEST_SEGMENT = 8192
+SHORTEST_SEGMENT = 32768
 """Frames of a segment for short lags."""
 
 
@@ -223,7 +223,7 @@ def _circular_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: i
     padded = np.empty((group, length), dtype=dtype)
     for first in range(0, columns, group):
         some = padded[: min(group, columns - first)]
-        _lay_out(some, frames[:, first : first + group])
+        lay_out(some, frames[:, first : first + group])
         transforms = scipy.fft.rfft(some, axis=-1)
         for number, pairing in enumerate(pairings):
             here = slice(None) if group == columns else (pairing.left >= first) & (pairing.left < first + group)
@@ -234,7 +234,7 @@ def _circular_sums(frames: NDArray[Any], pairings: Sequence[Pairing], max_lag: i
 
 
 @numba.njit(cache=True, nogil=True)
-def _lay_out(padded: NDArray[Any], frames: NDArray[Any]) -> None:
+def lay_out(padded: NDArray[Any], frames: NDArray[Any]) -> None:
     """Columns as rows, zeros behind."""
     columns, length = padded.shape
     count = len(frames)

@@ -14,6 +14,7 @@ from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
 from vibraloom.spectra.lag_products import Pairing, Segment, add_segment
+from vibraloom.spectra.short_blocks import ShortBlocks
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AMU_ANGSTROM2_PER_FS2_IN_EV,
@@ -27,6 +28,8 @@ TILE_ATOMS = 256
 """Most atoms that are transformed at a time by a thread."""
 TILE_BYTES = 4 * 2**20
 """Memory that the padded columns of one tile of atoms may take; four times that where all velocities are in memory."""
+SHORT_TILE_ATOMS = 32
+"""Atoms that are transformed at a time where blocks are short and all velocities are in memory."""
 READ_BYTES = 32 * 2**20
 """Memory that frames read from a file at a time may take, of a tile by each thread or of all atoms."""
 
@@ -164,8 +167,12 @@ def _run_sums(
     """Mass-weighted sums over pairs of frames of the total and of each part: (blocks, 1 + parts, lags)."""
     atoms = len(masses)
     stored = hasattr(run, "read")
-    # atoms that need nothing of the others are read a tile at a time, which leaves room for long stretches
-    tiled = stored and not shares and not remove_drift
+    alone = not shares and not remove_drift  # atoms need nothing of each other
+    blocks = estimator.short_blocks(replica) if alone else None
+    if blocks is not None:
+        return _with_total(_short_block_sums(run, masses, membership, blocks), membership)
+    # read a tile at a time, which leaves room for long stretches
+    tiled = stored and alone
     together = min(atoms, TILE_ATOMS) if tiled else atoms
     longest = max(1, READ_BYTES // (12 * together)) if stored else None
     count = len(membership) or 1
@@ -193,9 +200,40 @@ def _run_sums(
 
             add_segment(sums, stretch, np.sum(list(pool.map(tile, range(0, atoms, width))), axis=0))
             del frames, moving, tile
+    return _with_total(sums, membership)
+
+
+def _short_block_sums(run: Any, masses: Array, membership: Mapping[str, Array], blocks: ShortBlocks) -> Array:
+    """As :func:`_run_sums` of atoms by themselves, in blocks that are each transformed once."""
+    stored = hasattr(run, "read")
+    width = TILE_ATOMS if stored else SHORT_TILE_ATOMS
+
+    def tile(first: int) -> tuple[Array, NDArray[np.complex128]]:
+        inside = slice(first, min(first + width, len(masses)))
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            rows: NDArray[Any] = run.read(start, stop, inside) if stored else run[start:stop, inside]
+            return rows.reshape(len(rows), -1)
+
+        pairings = _pairings(masses[inside], [values[inside] for values in membership.values()], 0)
+        power, cross = blocks.spectra(read, pairings)
+        finite = np.isfinite(power).reshape(len(power), -1).all(axis=1)
+        if not finite.all():
+            start, stop = blocks.edges[int(np.argmin(finite)) :][:2]
+            _refuse_not_finite(read(int(start), int(stop))[:, :, None], int(start))
+        return power, cross
+
+    power, cross = np.zeros(()), np.zeros((), dtype=np.complex128)
+    with ThreadPoolExecutor(_threads()) as pool:
+        for one, other in pool.map(tile, range(0, len(masses), width)):
+            power, cross = power + one, cross + other
+    return blocks.sums(power, cross)
+
+
+def _with_total(sums: Array, membership: Mapping[str, Array]) -> Array:
+    """The sum over the first decomposition, in which every atom stands once, before the sums of the groups."""
     if not membership:
         return sums
-    # every atom stands once in the first decomposition
     decompositions = [decomposition_of(label) for label in membership]
     of_first = [number for number, name in enumerate(decompositions) if name == decompositions[0]]
     return np.concatenate([sums[:, of_first].sum(axis=1, keepdims=True), sums], axis=1)

@@ -80,11 +80,13 @@ def raman(data: Path) -> Call:
     return call
 
 
-def vdos(data: Path) -> Call:
-    """B: one float32 FFT per column, padded for a correlation of 1000 frames; from a buffer that is filled already."""
-    frames, atoms, _ = np.load(data / "velocities.npy", mmap_mode="r").shape
-    length = scipy.fft.next_fast_len(frames + min(1000, frames // 10), real=True)
+def _vdos(data: Path, padded: Callable[[int], int]) -> Call:
+    """One float32 FFT per column, from a buffer that holds columns already and stays in cache."""
+    velocities = np.load(data / "velocities.npy", mmap_mode="r")
+    frames, atoms, _ = velocities.shape
+    length = scipy.fft.next_fast_len(padded(frames), real=True)
     buffer = np.zeros((_BATCH, length), dtype=np.float32)
+    buffer[:, :frames] = velocities[:, :_BATCH].reshape(frames, -1)[:, :_BATCH].T
 
     def call() -> tuple[Array, Array]:
         for _ in range(0, 3 * atoms, _BATCH):
@@ -92,3 +94,13 @@ def vdos(data: Path) -> Call:
         return np.empty(0), np.empty(0)
 
     return call
+
+
+def vdos(data: Path) -> Call:
+    """B: padded for every lag, as in A and C."""
+    return _vdos(data, lambda frames: 2 * frames - 1)
+
+
+def vdos_short(data: Path) -> Call:
+    """B: padded for a correlation of 1000 frames alone."""
+    return _vdos(data, lambda frames: frames + min(1000, frames // 10))
