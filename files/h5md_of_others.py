@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +16,8 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.files.elements import masses_of
-from vibraloom.files.frames import FlatFrames, RawFrames, ReaderFrames, ScaledFrames, single_precision
+from vibraloom.files.frames import RawFrames, ScaledFrames
+from vibraloom.files.h5md_frames import damage_named, stored_frames
 from vibraloom.files.raw_series import time_per_step
 from vibraloom.units import ANGSTROM_PER_BOHR
 
@@ -30,42 +29,22 @@ _MASSES = ("u", "amu", "da", "g/mol", "g mol-1", "dalton")
 _FACTOR = re.compile(r"([a-zåö]+)\^?([+-]?\d+)?")
 
 
-def read_h5md_of_others(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str] | None) -> RawFrames:
+def read_h5md_of_others(path: str | Path, wanted: str, elements: Sequence[str] | None) -> RawFrames:
     """Read ``wanted`` (``velocity`` or ``position``) from any H5MD file with one group of particles.
 
     Args:
         path: the file.
         wanted: ``velocity`` or ``position``.
-        unit: the unit that the user names, or None.
         elements: symbols of the species in ascending order of their numbers; needed where the file has no masses.
 
     Raises:
         InputError: not H5MD, damaged, several groups of particles, or none of what is wanted.
     """
-    try:
-        handle = h5py.File(path, "r")
-        return _read(path, handle, wanted, unit, elements)
-    except InputError:
-        raise
-    # a damaged file fails anywhere in HDF5, in ways of its own
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{path}: not an H5MD file, or damaged ({reason}); make it again") from error
+    with damage_named(path), h5py.File(path, "r") as handle:
+        return _read(path, handle, wanted, elements)
 
 
-def flat_frames(path: str | Path, name: str) -> FlatFrames | None:
-    """Frames of a dataset that lies in one piece in its file, as unpacked ones of real numbers do; None of another."""
-    with h5py.File(path, "r") as handle:
-        data = handle[name]
-        offset = data.id.get_offset()
-        if offset is None or data.chunks is not None or data.ndim != 3 or data.dtype.kind != "f" or data.dtype.itemsize > 8:
-            return None
-        if data.external or data.is_virtual or offset + data.nbytes > Path(path).stat().st_size:
-            return None
-        return FlatFrames(FileIO(path), path, data.dtype, data.shape, offset)
-
-
-def _read(path: str | Path, handle: h5py.File, wanted: str, unit: str | None, elements: Sequence[str] | None) -> RawFrames:
+def _read(path: str | Path, handle: h5py.File, wanted: str, elements: Sequence[str] | None) -> RawFrames:
     particles = handle.get("particles", {})
     groups = [name for name in particles if isinstance(particles[name], h5py.Group) and f"{wanted}/value" in particles[name]]
     if len(groups) != 1:
@@ -73,20 +52,10 @@ def _read(path: str | Path, handle: h5py.File, wanted: str, unit: str | None, el
         raise InputError(f"{path}: holds {found}; write one group with {wanted} in it")
     group = particles[groups[0]]
     value = group[f"{wanted}/value"]
-    if value.ndim != 3 or value.shape[2] != 3 or value.dtype.kind != "f" or min(value.shape) < 1:
-        raise InputError(f"{path}: {wanted} has shape {value.shape} and type {value.dtype}; (frames, atoms, 3) is needed")
-    frames, atoms, _ = value.shape
+    stored = stored_frames(path, wanted, group=group.name)
+    frames, atoms, _ = stored.shape
     factor = _unit(path, value, wanted)
     own = {"velocity": "angstrom/fs", "position": "angstrom"}[wanted] if factor is not None else None
-    flat = flat_frames(path, value.name)
-
-    def read(start: int, stop: int) -> NDArray[Any]:
-        try:
-            rows: NDArray[Any] = single_precision(value[start:stop])
-        except OSError as error:
-            raise InputError(f"{path}: frames {start} to {stop} cannot be read; the file is damaged, make it again") from error
-        return rows
-
     species, masses = _atoms(path, group, atoms, elements)
     steps, step_time, error = _clock(path, group[wanted], frames)
     cell = None
@@ -97,7 +66,7 @@ def _read(path: str | Path, handle: h5py.File, wanted: str, unit: str | None, el
         if length is not None and lengths.shape in ((3,), (3, 3)):
             cell = length * (np.diag(lengths) if lengths.ndim == 1 else lengths)
     return RawFrames(
-        ScaledFrames(flat or ReaderFrames((frames, atoms, 3), read), factor or 1.0),
+        ScaledFrames(stored, factor or 1.0),
         species=species,
         masses=masses,
         unit=own,

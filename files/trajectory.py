@@ -236,35 +236,6 @@ def read_trajectory(path: str | Path, *, atoms: Sequence[int] | slice | None = N
         )
 
 
-class StoredFrames:
-    """Positions or velocities of an H5MD file, read a stretch of frames at a time.
-
-    Attributes:
-        shape: (F, A, 3).
-    """
-
-    def __init__(self, path: str | Path, name: str, atoms: NDArray[np.int64] | None = None) -> None:
-        """Open the file's ``name`` (``position`` or ``velocity``), of ``atoms`` alone or of all.
-
-        Raises:
-            InputError: not an H5MD file, or one without these values.
-        """
-        self._path, self._name, self._atoms = path, name, atoms
-        with _opened(path) as handle:
-            if f"particles/all/{name}" not in handle:
-                raise InputError(f"{path}: holds no {name}; write it with the trajectory")
-            stored = handle[f"particles/all/{name}/value"].shape
-        self.shape = (int(stored[0]), int(stored[1]) if atoms is None else len(atoms), 3)
-
-    def read(self, start: int, stop: int, atoms: slice | None = None) -> NDArray[Any]:
-        """Frames ``start`` to ``stop``, of ``atoms`` or of all: (Å or Å/fs) float32 Array with shape (stop - start, a, 3)."""
-        inside = slice(None) if atoms is None else atoms
-        with _opened(self._path) as handle:
-            stored = handle[f"particles/all/{self._name}/value"]
-            rows: NDArray[Any] = stored[start:stop, inside] if self._atoms is None else stored[start:stop]
-        return rows if self._atoms is None else rows[:, self._atoms[inside]]
-
-
 def join_segments(segments: Sequence[Trajectory]) -> Trajectory:
     """Join segments of one run by step number: frames that repeat are dropped, gaps are refused.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vibraloom.spectra import harmonic
 from vibraloom.spectra.correlation import autocorrelation
 from vibraloom.spectra.dielectric import dielectric
+from vibraloom.spectra.estimator_options import CorrelationOptions, EstimatorOptions
 from vibraloom.spectra.infrared import infrared, infrared_from_current
 from vibraloom.spectra.raman import raman
 from vibraloom.spectra.sfg import sfg
@@ -14,6 +15,8 @@ from vibraloom.spectra.vdos import vdos
 
 __all__ = [
     "Conventions",
+    "CorrelationOptions",
+    "EstimatorOptions",
     "Spectrum",
     "Verdict",
     "autocorrelation",

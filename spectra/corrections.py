@@ -97,8 +97,7 @@ def verlet_wavenumber(wavenumber: NDArray[Any] | float, integration_timestep: fl
 
 
 def without_verlet_shift(wavenumber: NDArray[Any] | float, integration_timestep: float) -> Array:
-    """True wavenumber of a mode that velocity Verlet shows at ``wavenumber``: the inverse of
-    :func:`verlet_wavenumber`.
+    """True wavenumber of a mode that velocity Verlet shows at ``wavenumber``: the inverse of :func:`verlet_wavenumber`.
 
     Args:
         wavenumber: (cm⁻¹) wavenumbers in the simulated spectrum, Array with shape (B,) or a number.

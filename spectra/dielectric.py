@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vibraloom.errors import InputError
-from vibraloom.spectra.estimator import Estimator, as_replicas, positive
+from vibraloom.spectra.estimator import as_replicas, positive
+from vibraloom.spectra.estimator_options import CorrelationOptions, estimator_for, takes
 from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import BOLTZMANN_EV_PER_K, EPSILON0_E2_PER_EV_ANGSTROM, SPEED_OF_LIGHT_CM_PER_FS
@@ -29,6 +30,7 @@ _FORMS = {
 }
 
 
+@takes(CorrelationOptions)
 def dielectric(
     dipole: Series,
     timestep: float,
@@ -36,10 +38,7 @@ def dielectric(
     temperature: float,
     volume: float,
     eps_infinity: float,
-    correlation_time: float | None = None,
-    window: str = "hann",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
+    **options: Unpack[CorrelationOptions],
 ) -> dict[str, Spectrum]:
     """Complex dielectric function of an isotropic bulk, its refractive index and its absorption coefficient.
 
@@ -60,7 +59,7 @@ def dielectric(
         volume: (Å³) of the cell.
         eps_infinity: electronic permittivity, which the dipole series does not hold: the square of the refractive
             index in the visible; 1 for fixed charges.
-        correlation_time, window, blocks, normalization: as in :func:`vibraloom.spectra.infrared.infrared`.
+        options: of the correlation, see :class:`vibraloom.spectra.estimator_options.CorrelationOptions`.
 
     Returns:
         ``real`` and ``imaginary`` (of eps), ``n``, ``k`` (no unit) and ``absorption`` (cm⁻¹).
@@ -73,14 +72,7 @@ def dielectric(
     temperature = positive(temperature, "temperature", "K")
     volume = positive(volume, "volume", "angstrom^3")
     electronic = positive(eps_infinity, "eps_infinity", "")
-    estimator = Estimator.plan(
-        [len(each) - 1 for each in replicas],
-        interval,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
-    )
+    estimator = estimator_for([len(each) - 1 for each in replicas], interval, **options)
     strength = 1 / (3 * EPSILON0_E2_PER_EV_ANGSTROM * volume * BOLTZMANN_EV_PER_K * temperature)
     pairings = [Pairing.of(np.arange(3), np.arange(3, 6))]
     sums, squares = [], 0.0

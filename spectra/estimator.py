@@ -23,14 +23,7 @@ from vibraloom.spectra.correlation import (
 from vibraloom.spectra.lag_products import Pairing, Segment, add_segment, even_sums, segment_sums, segments
 from vibraloom.spectra.short_blocks import ShortBlocks
 from vibraloom.spectra.spectrum import Conventions, Verdict
-from vibraloom.spectra.uncertainty import (
-    MINIMUM_BLOCKS,
-    MINIMUM_DEPTHS,
-    block_counts,
-    block_edges,
-    standard_error,
-    verdict,
-)
+from vibraloom.spectra.uncertainty import block_counts, block_edges, standard_error, verdict
 from vibraloom.spectra.welch import taper_resolution, tapered_sums, welch_segments
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 
@@ -125,18 +118,17 @@ class Densities:
     Attributes:
         pooled: (unit² × fs) Array with shape (pairings, bins).
         blocks: (unit² × fs) Array with shape (all blocks, pairings, bins); no blocks, no entry.
-        error: (unit² × fs) Array with shape (pairings, bins), where the estimator gives it by itself.
-        cepstrum: what the cepstral estimator says of itself.
+        cepstrum: what the cepstral estimator says of itself: its error, without blocks, among it.
     """
 
     pooled: Array
     blocks: Array
-    error: Array | None = None
     cepstrum: CepstralDensities | None = None
 
-    def error_of(self, pairing: int, factor: Array) -> Array | None:
-        """Error of one pairing times ``factor``, or None."""
-        return None if self.error is None else self.error[pairing] * factor
+    def error_of(self, pairing: int, factor: Array) -> tuple[Array, bool] | None:
+        """Error of one pairing times ``factor`` and whether the largest lag limits it, where it needs no blocks."""
+        own = self.cepstrum
+        return None if own is None else (own.standard_error[pairing] * factor, own.limited[pairing])
 
     @property
     def remarks(self) -> dict[str, Any]:
@@ -284,7 +276,7 @@ class Estimator:
         """Spectral densities of series (frames, columns), one per replica."""
         if self.method == "cepstral":
             found = cepstral_densities(replicas, pairings, self.timestep, self.max_lag)
-            return Densities(found.density, np.empty((0, *found.density.shape)), found.standard_error, found)
+            return Densities(found.density, np.empty((0, *found.density.shape)), found)
         sums = [self.lag_sums(number, series, pairings) for number, series in enumerate(replicas)]
         return Densities(*self.densities(sums))
 
@@ -310,27 +302,24 @@ class Estimator:
         return window_resolution(self.window, self.max_lag + 1, self.timestep)
 
     def judge(
-        self, intensity: Array, blocks: Array, error: Array | None = None
+        self, intensity: Array, blocks: Array, own: tuple[Array, bool] | None = None
     ) -> tuple[Array | None, Verdict | None]:
-        """Standard error and verdict from the spectra of the blocks, or from an ``error`` that the estimator gave.
+        """Standard error and verdict from the spectra of the blocks, or from the estimator's ``own``: :meth:`Densities.error_of`.
 
         None and None without either.
         """
-        count, depths = len(blocks), self._block_length / self.max_lag
-        if error is not None:
-            count, depths = MINIMUM_BLOCKS, float(MINIMUM_DEPTHS)  # no blocks behind it
-        elif count < 2:
+        if own is None and len(blocks) < 2:
             return None, None
-        else:
-            error = standard_error(blocks)
+        error, limited = own or (standard_error(blocks), False)
         judged = verdict(
             self.wavenumber,
             intensity,
             error,
-            blocks=count,
-            depths_per_block=depths,
+            blocks=None if own else len(blocks),
+            depths_per_block=self._block_length / self.max_lag,
             resolution=self.resolution,
             independent=max(self.blocks) == 1,
+            limited=limited,
         )
         return error, judged
 

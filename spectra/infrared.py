@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from vibraloom.spectra.corrections import relative_to_harmonic
 from vibraloom.spectra.decomposition import beside, closed_parts, part_pairings
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
-    Estimator,
     as_replicas,
     difference_attenuation,
     differences,
     positive,
 )
+from vibraloom.spectra.estimator_options import EstimatorOptions, estimator_for, takes
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     AVOGADRO,
@@ -34,19 +34,16 @@ FORM = "n*alpha = beta/(6 eps0 c V) FT<Mdot.Mdot>, base e"
 MOLAR_FORM = "N_A V n*alpha = N_A beta/(6 eps0 c) FT<Mdot.Mdot>, base e"
 
 
+@takes(EstimatorOptions)
 def infrared(
     dipole: Series,
     timestep: float,
     *,
     temperature: float,
     volume: float | None = None,
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> Spectrum:
     """Infrared absorption from a dipole series.
 
@@ -61,16 +58,10 @@ def infrared(
         temperature: K.
         volume: (Å³) of the cell: gives n·alpha in cm⁻¹ (quantity ``infrared``).
             None: gives N_A·V·n·alpha in km/mol per cm⁻¹ (``infrared_molar``), whose band areas are km/mol.
-        correlation_time: (fs) depth of the correlation; default: a tenth of all time simulated, at most 1000
-            fs.
-        window: see :func:`vibraloom.spectra.correlation.window_values`.
         quantum_correction: see :func:`vibraloom.spectra.corrections.quantum_correction`.
-        blocks: number of blocks for the standard error; None: chosen; 0: none.
         parts: label ``decomposition/name`` -> (e·Å) series like ``dipole``; they must sum to it. The
             spectrum of a part holds half of each cross term with the others, so that parts sum to the whole.
-        normalization: of the correlation, ``unbiased`` or ``biased``.
-        estimator: ``correlation`` (exact correlation function up to the correlation time), ``welch`` (averaged periodograms
-            of segments that long, nowhere negative) or ``cepstral`` (for runs too short for blocks; whole spectra only).
+        options: of the estimate, see :class:`vibraloom.spectra.estimator_options.EstimatorOptions`.
 
     Raises:
         InputError: wrong shape, NaN, a value that must be positive, a correlation longer than the run, parts
@@ -85,33 +76,25 @@ def infrared(
         interval,
         temperature=temperature,
         volume=volume,
-        correlation_time=correlation_time,
-        window=window,
         quantum_correction=quantum_correction,
-        blocks=blocks,
-        normalization=normalization,
-        estimator=estimator,
         derivative=DIFFERENCE,
+        **options,
     )
 
 
+@takes(EstimatorOptions)
 def infrared_from_current(
     current: Series,
     timestep: float,
     *,
     temperature: float,
     volume: float | None = None,
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
     differenced: bool = False,
+    **options: Unpack[EstimatorOptions],
 ) -> Spectrum:
-    """Infrared absorption from the time derivative of the dipole, such as the sum of charges times
-    velocities.
+    """Infrared absorption from the time derivative of the dipole, such as the sum of charges times velocities.
 
     As :func:`infrared`, without a numerical derivative.
 
@@ -130,13 +113,9 @@ def infrared_from_current(
         timestep,
         temperature=temperature,
         volume=volume,
-        correlation_time=correlation_time,
-        window=window,
         quantum_correction=quantum_correction,
-        blocks=blocks,
-        normalization=normalization,
-        estimator=estimator,
         derivative=DIFFERENCE if differenced else "none: the current itself",
+        **options,
     )
 
 
@@ -147,26 +126,14 @@ def _absorption(
     *,
     temperature: float,
     volume: float | None,
-    correlation_time: float | None,
-    window: str,
     quantum_correction: str,
-    blocks: int | None,
-    normalization: str,
-    estimator: str,
     derivative: str,
+    **options: Unpack[EstimatorOptions],
 ) -> Spectrum:
     temperature = positive(temperature, "temperature", "K")
     if volume is not None:
         volume = positive(volume, "volume", "angstrom^3")
-    plan = Estimator.plan(
-        [len(each) for each in currents],
-        timestep,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
-        estimator=estimator,
-    )
+    plan = estimator_for([len(each) for each in currents], timestep, **options)
     wavenumber = plan.wavenumber
     factor = relative_to_harmonic(quantum_correction, wavenumber, temperature)
     factor = factor * response_factor(temperature, volume)

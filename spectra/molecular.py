@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.spectra.corrections import relative_to_harmonic
 from vibraloom.spectra.estimator import positive
+from vibraloom.spectra.estimator_options import CorrelationOptions, takes
 from vibraloom.spectra.infrared import FORM, MOLAR_FORM, response_factor
 from vibraloom.spectra.molecular_pairs import (
     Molecules,
@@ -24,6 +26,7 @@ from vibraloom.spectra.spectrum import Spectrum
 Array = NDArray[np.float64]
 
 
+@takes(CorrelationOptions)
 def molecular_infrared(
     molecules: Molecules | Sequence[Molecules],
     timestep: float,
@@ -31,11 +34,8 @@ def molecular_infrared(
     temperature: float,
     cutoff: float | None = None,
     volume: float | None = None,
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
+    **options: Unpack[CorrelationOptions],
 ) -> Spectrum:
     """Infrared absorption of molecules that are correlated within a cutoff, with parts by label.
 
@@ -47,8 +47,8 @@ def molecular_infrared(
         timestep: (fs) time between frames.
         temperature: K.
         cutoff: (Å) 0: each molecule with itself; None: all pairs, the whole cell.
-        volume, correlation_time, window, quantum_correction, blocks, normalization: as in
-            :func:`vibraloom.spectra.infrared.infrared`.
+        volume, quantum_correction: as in :func:`vibraloom.spectra.infrared.infrared`.
+        options: of the correlation, see :class:`vibraloom.spectra.estimator_options.CorrelationOptions`.
 
     Raises:
         InputError: as :func:`pair_spectra`, or a value that must be positive.
@@ -64,10 +64,7 @@ def molecular_infrared(
         side,
         [range(3)],
         cutoff=cutoff,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
+        **options,
     )
     wavenumber = estimator.wavenumber
     factor = relative_to_harmonic(quantum_correction, wavenumber, kelvin) * response_factor(kelvin, volume)
@@ -93,6 +90,7 @@ def molecular_infrared(
     )
 
 
+@takes(CorrelationOptions)
 def molecular_raman(
     molecules: Molecules | Sequence[Molecules],
     timestep: float,
@@ -102,11 +100,8 @@ def molecular_raman(
     laser_wavelength: float = 532.0,
     form: str = "stokes",
     detector: str = "energy",
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
+    **options: Unpack[CorrelationOptions],
 ) -> dict[str, Spectrum]:
     """Raman spectra of molecules that are correlated within a cutoff, with parts by label.
 
@@ -117,8 +112,8 @@ def molecular_raman(
         timestep: (fs) time between frames.
         temperature: K.
         cutoff: (Å) 0: each molecule with itself; None: all pairs, the whole cell.
-        laser_wavelength, form, detector, correlation_time, window, quantum_correction, blocks, normalization: as in
-            :func:`vibraloom.spectra.raman.raman`.
+        laser_wavelength, form, detector, quantum_correction: as in :func:`vibraloom.spectra.raman.raman`.
+        options: of the correlation, see :class:`vibraloom.spectra.estimator_options.CorrelationOptions`.
 
     Returns:
         ``isotropic``, ``anisotropic``, ``vv``, ``vh``, ``unpolarized``.
@@ -135,10 +130,7 @@ def molecular_raman(
         side,
         [(0,), range(1, 6)],
         cutoff=cutoff,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
+        **options,
     )
     factor = detection.factor(estimator.wavenumber)
     count = len(pooled) // 2

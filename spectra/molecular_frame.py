@@ -20,9 +20,8 @@ def eckart_rotation(positions: NDArray[Any], masses: NDArray[Any], reference: ND
 
     Each rotation R (proper) minimises Sum m |R r - r_ref|², which is the Eckart condition (Kudin and
     Dymarsky, J. Chem. Phys. 122, 224105 (2005)). Planar molecules have a unique one. For a linear reference
-    the turn about the
-    axis is undefined: the frame is carried along without twist from frame to frame. An atom alone gives the
-    identity.
+    the turn about the axis is undefined: the frame is carried along without twist from frame to frame. An
+    atom alone gives the identity.
 
     Args:
         positions: (Å) Array with shape (F, A, 3), unwrapped.

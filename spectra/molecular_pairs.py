@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import numba
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import DIFFERENCE, Estimator, difference_attenuation, positive
+from vibraloom.spectra.estimator_options import CorrelationOptions, estimator_for
 from vibraloom.spectra.lag_products import Pairing, add_segment
 from vibraloom.spectra.pair_cutoff import cell_geometry, check_cutoff, neighbour_sums
 from vibraloom.spectra.raman import LARGEST_ANTISYMMETRY
@@ -144,10 +145,7 @@ def pair_spectra(
     groups: Sequence[Sequence[int]],
     *,
     cutoff: float | None,
-    correlation_time: float | None,
-    window: str,
-    normalization: str,
-    blocks: int | None,
+    **options: Unpack[CorrelationOptions],
 ) -> tuple[Estimator, Array, Array]:
     """Spectral densities of Sum_i Sum_j <far_i(t) near_j(0)> over j within a cutoff of i at time 0.
 
@@ -162,7 +160,7 @@ def pair_spectra(
         far, near: with K columns each.
         groups: columns that are summed into one spectrum each, column k of ``far`` with column k of ``near``.
         cutoff: (Å) 0: each molecule with itself; None or infinite: all pairs.
-        correlation_time, window, normalization, blocks: as in :func:`vibraloom.spectra.infrared.infrared`.
+        options: of the correlation, see :class:`vibraloom.spectra.estimator_options.CorrelationOptions`.
 
     Returns:
         The estimator; (product of units × fs) Arrays with shape (groups × (1 + parts), bins), the total before its parts in
@@ -171,18 +169,11 @@ def pair_spectra(
     Raises:
         InputError: a moment, positions or cell that are missing, runs that do not fit together, a cutoff beyond half the cell.
     """
-    runs = [molecules] if isinstance(molecules, Molecules) else list(molecules)
+    runs = runs_of(molecules)
     reach = None if cutoff is None or cutoff == np.inf else float(cutoff)
     _check_runs(runs, (far.moment, near.moment), reach)
     interval = positive(timestep, "timestep", "fs")
-    estimator = Estimator.plan(
-        [run.steps for run in runs],
-        interval,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
-    )
+    estimator = estimator_for([run.steps for run in runs], interval, **options)
     count = len(groups) * (1 + len(runs[0].labels))
     sums = []
     for replica, run in enumerate(runs):
@@ -204,21 +195,25 @@ def pair_spectra(
     return estimator, pooled, each_block
 
 
+def runs_of(molecules: Molecules | Sequence[Molecules]) -> list[Molecules]:
+    """One run, or several, as a list."""
+    return [molecules] if isinstance(molecules, Molecules) else list(molecules)
+
+
 def pair_entries(molecules: Molecules | Sequence[Molecules], cutoff: float | None) -> dict[str, Any]:
     """Entries of the conventions' ``extra`` that say which pairs were taken."""
-    first = molecules if isinstance(molecules, Molecules) else molecules[0]
     every = cutoff is None or cutoff == np.inf
-    return {"pair_cutoff": "all pairs" if every else f"{cutoff:g} angstrom", "molecules": first.shape[1]}
+    return {"pair_cutoff": "all pairs" if every else f"{cutoff:g} angstrom", "molecules": runs_of(molecules)[0].shape[1]}
 
 
 def labels_of(molecules: Molecules | Sequence[Molecules]) -> list[str]:
     """Labels of the parts, in their order."""
-    return list((molecules if isinstance(molecules, Molecules) else molecules[0]).labels)
+    return list(runs_of(molecules)[0].labels)
 
 
 def derivative_entries(molecules: Molecules | Sequence[Molecules], estimator: Estimator) -> dict[str, Any]:
     """Entries of the conventions that say how the derivatives were taken, of how many frames."""
-    rates = (molecules if isinstance(molecules, Molecules) else molecules[0]).rates
+    rates = runs_of(molecules)[0].rates
     return {
         "derivative": "none: the derivatives themselves" if rates else DIFFERENCE,
         "frames": min(estimator.frames) + (not rates),

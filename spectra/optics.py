@@ -20,7 +20,7 @@ from vibraloom.spectra.estimator import positive
 from vibraloom.spectra.slab import fixed_e_to_fixed_d
 from vibraloom.spectra.spectrum import Spectrum, Verdict
 from vibraloom.spectra.stratified import IDEAL_MIRROR, VACUUM, Layer, reflectance, transmittance
-from vibraloom.spectra.uncertainty import MINIMUM_BLOCKS, MINIMUM_DEPTHS, verdict
+from vibraloom.spectra.uncertainty import verdict
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -77,9 +77,7 @@ def at_fixed_displacement(normal: Spectrum, height: float, electronic: float = 0
     )
 
 
-def irras_thin_film(
-    normal: Spectrum, *, angle: float, polarization: str = "p", incident: float = 1.0
-) -> Spectrum:
+def irras_thin_film(normal: Spectrum, *, angle: float, polarization: str = "p", incident: float = 1.0) -> Spectrum:
     """Reflection-absorption -dR/R of an adsorbed layer on a good metal, in the limit of a thin film.
 
     p: 8 pi n1^3 nu sin^2(theta) / cos(theta) Im alpha_zz / (eps0 A) at fixed D; s: 0 (J. D. E. McIntyre and D. E. Aspnes,
@@ -356,12 +354,17 @@ def _judged(source: Spectrum, wavenumber: Array, intensity: Array, error: Array 
     conventions = source.conventions
     if error is None:
         return None
-    # an estimator with a theory of its own error has no blocks
-    blocks, depths = MINIMUM_BLOCKS, float(MINIMUM_DEPTHS)
-    if conventions.blocks:
-        blocks, depths = conventions.blocks, conventions.extra["block_length"] / conventions.correlation_time
-    resolution = conventions.extra["resolution"]
-    return verdict(wavenumber, intensity, error, blocks=blocks, depths_per_block=depths, resolution=resolution)
+    extra = conventions.extra
+    return verdict(
+        wavenumber,
+        intensity,
+        error,
+        blocks=conventions.blocks or None,  # an estimator with a theory of its own error has none
+        depths_per_block=extra.get("block_length", 0.0) / conventions.correlation_time,
+        resolution=extra["resolution"],
+        independent=conventions.blocks == conventions.replicas,
+        limited=any(extra.get("coefficients_limited", ())),
+    )
 
 
 def _complex_response(spectrum: Spectrum) -> ComplexArray:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
-    Estimator,
     difference_attenuation,
     differences,
     positive,
 )
+from vibraloom.spectra.estimator_options import CorrelationOptions, EstimatorOptions, estimator_for, takes
 from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.raman import UNITS, Detection, symmetric_tensors
 from vibraloom.spectra.spectrum import Spectrum
@@ -87,6 +87,7 @@ class Geometry:
         return np.array([both[i, j] if i == j else both[i, j] + both[j, i] for i, j in _RANKS])
 
 
+@takes(EstimatorOptions)
 def oriented_raman(
     polarizability: Series,
     timestep: float,
@@ -97,12 +98,8 @@ def oriented_raman(
     laser_wavelength: float = 532.0,
     form: str = "stokes",
     detector: str = "energy",
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> dict[str, Spectrum]:
     """Raman spectra of an oriented sample in given scattering geometries: FT<adot adot> with a = e_s·alpha·e_i.
 
@@ -114,8 +111,8 @@ def oriented_raman(
             independent ones. Of the whole cell.
         timestep: (fs) time between frames.
         geometries: in Porto's notation, or as :class:`Geometry`.
-        temperature, components, laser_wavelength, form, detector, correlation_time, window, quantum_correction, blocks,
-            normalization, estimator: as in :func:`vibraloom.spectra.raman.raman`.
+        temperature, components, laser_wavelength, form, detector, quantum_correction, options: as in
+            :func:`vibraloom.spectra.raman.raman`.
 
     Returns:
         name of the geometry -> spectrum.
@@ -135,7 +132,7 @@ def oriented_raman(
         [differences(each, interval) @ projection for each in symmetric_tensors(polarizability, components)],
         interval,
         detection,
-        _chosen(correlation_time, window, normalization, blocks, estimator),
+        options,
     )
     return {
         each.name: _stamped(
@@ -185,6 +182,7 @@ def rotation_series(
     }
 
 
+@takes(CorrelationOptions)
 def depolarization_ratio(
     polarizability: Series,
     timestep: float,
@@ -192,10 +190,7 @@ def depolarization_ratio(
     geometries: tuple[str | Geometry, str | Geometry] | None = None,
     components: str | None = None,
     smallest: float = 0.01,
-    correlation_time: float | None = None,
-    window: str = "hann",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
+    **options: Unpack[CorrelationOptions],
 ) -> Spectrum:
     """Depolarisation ratio by wavenumber: crossed over parallel intensity, without any temperature or laser.
 
@@ -204,10 +199,10 @@ def depolarization_ratio(
     share cancels.
 
     Args:
-        polarizability, timestep, components, correlation_time, window, blocks, normalization: as in
-            :func:`vibraloom.spectra.raman.raman`.
+        polarizability, timestep, components: as in :func:`vibraloom.spectra.raman.raman`.
         geometries: crossed and parallel, e.g. ``("z(xy)z", "z(xx)z")``; None: the average over orientations.
         smallest: where the denominator is below this fraction of its maximum, the ratio is set to 0 and means nothing.
+        options: of the correlation, see :class:`vibraloom.spectra.estimator_options.CorrelationOptions`.
 
     Raises:
         InputError: as :func:`vibraloom.spectra.raman.raman`, or ``smallest`` outside 0 to 1.
@@ -225,8 +220,7 @@ def depolarization_ratio(
         crossed, parallel = Pairing.of(0), Pairing.of(1)
         names = {"crossed": pair[0].name, "parallel": pair[1].name}
     series = [differences(each, interval) @ projection for each in tensors]
-    chosen = _chosen(correlation_time, window, normalization, blocks)
-    estimator = Estimator.plan([len(each) for each in series], interval, **chosen)
+    estimator = estimator_for([len(each) for each in series], interval, **options)
     found = estimator.estimate(series, [crossed, parallel])
     attenuation = difference_attenuation(estimator.wavenumber, interval)
     above, below = found.pooled / attenuation
@@ -268,6 +262,7 @@ def depth_weight(depth: NDArray[Any], decay_length: float) -> Array:
     return np.exp(-np.maximum(np.asarray(depth, dtype=np.float64), 0.0) / length)
 
 
+@takes(EstimatorOptions)
 def surface_raman(
     polarizability: Series,
     weights: Series,
@@ -277,12 +272,8 @@ def surface_raman(
     laser_wavelength: float = 532.0,
     form: str = "stokes",
     detector: str = "energy",
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> Spectrum:
     """Surface-selected zz Raman spectrum, as SERS and SHINERS enhance it: FT<adot adot>, adot = Sum_m w_m d(alpha_zz,m)/dt.
 
@@ -295,8 +286,8 @@ def surface_raman(
             independent ones.
         weights: of each molecule in each frame, Array with shape (F, M), e.g. of :func:`depth_weight`; or a list.
         timestep: (fs) time between frames.
-        temperature, laser_wavelength, form, detector, correlation_time, window, quantum_correction, blocks,
-            normalization, estimator: as in :func:`vibraloom.spectra.raman.raman`.
+        temperature, laser_wavelength, form, detector, quantum_correction, options: as in
+            :func:`vibraloom.spectra.raman.raman`.
 
     Raises:
         InputError: shapes that do not match, values that are not finite, or a choice that is not allowed.
@@ -308,7 +299,7 @@ def surface_raman(
     if len(moments) != len(shares):
         raise InputError(f"weights: {len(shares)} series for {len(moments)} of polarizabilities; give one for each")
     rates = [_weighted_rate(*pair, interval, number) for number, pair in enumerate(zip(moments, shares, strict=True))]
-    (spectrum,) = _spectra(rates, interval, detection, _chosen(correlation_time, window, normalization, blocks, estimator))
+    (spectrum,) = _spectra(rates, interval, detection, options)
     stamped = _stamped(
         spectrum,
         quantity="raman_surface_zz",
@@ -339,10 +330,10 @@ def _weighted_rate(polarizability: Any, weights: Any, timestep: float, replica: 
 
 
 def _spectra(
-    rates: Sequence[Array], timestep: float, detection: Detection, chosen: Mapping[str, Any]
+    rates: Sequence[Array], timestep: float, detection: Detection, options: EstimatorOptions
 ) -> list[Spectrum]:
     """A spectrum of each column of forward differences (frames, columns)."""
-    estimator = Estimator.plan([len(each) for each in rates], timestep, **chosen)
+    estimator = estimator_for([len(each) for each in rates], timestep, **options)
     found = estimator.estimate(rates, [Pairing.of(column) for column in range(rates[0].shape[1])])
     wavenumber = estimator.wavenumber
     factor = detection.factor(wavenumber) / difference_attenuation(wavenumber, timestep)
@@ -361,18 +352,6 @@ def _spectra(
             Spectrum("raman", wavenumber, intensity, UNITS[detection.form], conventions, standard_error=error, verdict=verdict)
         )
     return result
-
-
-def _chosen(
-    correlation_time: float | None, window: str, normalization: str, blocks: int | None, estimator: str = "correlation"
-) -> dict[str, Any]:
-    return {
-        "correlation_time": correlation_time,
-        "window": window,
-        "normalization": normalization,
-        "blocks": blocks,
-        "estimator": estimator,
-    }
 
 
 def _stamped(spectrum: Spectrum, *, quantity: str | None = None, form: str | None = None, **extra: Any) -> Spectrum:

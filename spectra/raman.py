@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numba
 import numpy as np
@@ -15,11 +15,11 @@ from vibraloom.spectra.corrections import reduced_wavenumber, relative_to_harmon
 from vibraloom.spectra.decomposition import beside, closed_parts, part_pairings
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
-    Estimator,
     as_replicas,
     difference_attenuation,
     positive,
 )
+from vibraloom.spectra.estimator_options import EstimatorOptions, estimator_for, takes
 from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
@@ -54,6 +54,7 @@ _FORMS = {
 }
 
 
+@takes(EstimatorOptions)
 def raman(
     polarizability: Series,
     timestep: float,
@@ -63,13 +64,9 @@ def raman(
     laser_wavelength: float = 532.0,
     form: str = "stokes",
     detector: str = "energy",
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> dict[str, Spectrum]:
     """Raman spectra from a polarizability series, averaged over orientations.
 
@@ -91,8 +88,8 @@ def raman(
         detector: ``energy``: (nu_L - nu)^4; ``counts``: nu_L (nu_L - nu)^3, for detectors that count photons.
         parts: label ``decomposition/name`` -> (Å³) series like ``polarizability``; they must sum to it. Each part holds
             half of its cross terms, so that parts sum to the whole in every spectrum.
-        correlation_time, window, quantum_correction, blocks, normalization, estimator: as in
-            :func:`vibraloom.spectra.infrared.infrared`.
+        quantum_correction: see :func:`vibraloom.spectra.corrections.quantum_correction`.
+        options: of the estimate, see :class:`vibraloom.spectra.estimator_options.EstimatorOptions`.
 
     Returns:
         ``isotropic``, ``anisotropic``, ``vv``, ``vh``, ``unpolarized``.
@@ -113,18 +110,13 @@ def raman(
         [_invariant_derivatives(each, interval) for each in tensors],
         {label: [_invariant_derivatives(each, interval) for each in runs] for label, runs in contributions.items()},
         interval,
-        {
-            "correlation_time": correlation_time,
-            "window": window,
-            "normalization": normalization,
-            "blocks": blocks,
-            "estimator": estimator,
-        },
+        options,
         Detection(temperature, laser_wavelength, form, detector, quantum_correction),
         differenced=True,
     )
 
 
+@takes(EstimatorOptions)
 def raman_from_derivatives(
     derivatives: Series,
     timestep: float,
@@ -134,13 +126,9 @@ def raman_from_derivatives(
     laser_wavelength: float = 532.0,
     form: str = "stokes",
     detector: str = "energy",
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> dict[str, Spectrum]:
     """As :func:`raman`, from the time derivative of the polarizability.
 
@@ -158,13 +146,7 @@ def raman_from_derivatives(
         [_invariants(each) for each in tensors],
         {label: [_invariants(each) for each in runs] for label, runs in contributions.items()},
         positive(timestep, "timestep", "fs"),
-        {
-            "correlation_time": correlation_time,
-            "window": window,
-            "normalization": normalization,
-            "blocks": blocks,
-            "estimator": estimator,
-        },
+        options,
         Detection(temperature, laser_wavelength, form, detector, quantum_correction),
         differenced=differenced,
     )
@@ -238,13 +220,13 @@ def _spectra(
     derivatives: Sequence[Array],
     parts: Mapping[str, Sequence[Array]],
     timestep: float,
-    estimate: Mapping[str, Any],
+    options: EstimatorOptions,
     detection: Detection,
     *,
     differenced: bool,
 ) -> dict[str, Spectrum]:
     """The five averages from columns whose squares are the invariants, see :func:`_invariants`."""
-    plan = Estimator.plan([len(each) for each in derivatives], timestep, **estimate)
+    plan = estimator_for([len(each) for each in derivatives], timestep, **options)
     # squares of column 0 are isotropic, those of the other five anisotropic
     mixtures = detection.mixtures
     wavenumber = plan.wavenumber

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from vibraloom.errors import InputError
 from vibraloom.spectra.corrections import relative_to_harmonic
 from vibraloom.spectra.dielectric import kramers_kronig
 from vibraloom.spectra.estimator import as_replicas, positive
+from vibraloom.spectra.estimator_options import CorrelationOptions, takes
 from vibraloom.spectra.molecular_pairs import (
     Molecules,
     Side,
@@ -19,6 +20,7 @@ from vibraloom.spectra.molecular_pairs import (
     labels_of,
     pair_entries,
     pair_spectra,
+    runs_of,
 )
 from vibraloom.spectra.raman import symmetric_tensors
 from vibraloom.spectra.spectrum import Spectrum
@@ -37,6 +39,7 @@ _FORM = (
 _UNITS = {True: ("1e-22 m^2/V", "1e-44 m^4/V^2"), False: ("angstrom^4/V", "angstrom^8/V^2")}
 
 
+@takes(CorrelationOptions)
 def sfg(
     dipole: Series,
     polarizability: Series,
@@ -46,11 +49,8 @@ def sfg(
     element: str = "ssp",
     components: str | None = None,
     area: float | None = None,
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
+    **options: Unpack[CorrelationOptions],
 ) -> dict[str, Spectrum]:
     """chi2_pqr(w) of a surface from the dipole and the polarizability of its whole.
 
@@ -76,8 +76,8 @@ def sfg(
         components: order of the columns of a flat polarizability, e.g. ``xx,yy,zz,xy,yz,zx``.
         area: (Å²) of the surface cell: gives chi2 in 1e-22 m²/V (Å²/V is 100 of them), quantities ``sfg_...``.
             None: gives chi2 times the area in Å⁴/V, quantities ``sfg_..._times_area``.
-        correlation_time, window, quantum_correction, blocks, normalization: as in
-            :func:`vibraloom.spectra.infrared.infrared`.
+        quantum_correction: see :func:`vibraloom.spectra.corrections.quantum_correction`.
+        options: of the correlation, see :class:`vibraloom.spectra.estimator_options.CorrelationOptions`.
 
     Returns:
         ``real``, ``imaginary`` and ``squared`` (their squares added). The error of ``squared`` is propagated from the
@@ -105,14 +105,12 @@ def sfg(
         temperature=temperature,
         element=element,
         area=area,
-        correlation_time=correlation_time,
-        window=window,
         quantum_correction=quantum_correction,
-        blocks=blocks,
-        normalization=normalization,
+        **options,
     )
 
 
+@takes(CorrelationOptions)
 def molecular_sfg(
     molecules: Molecules | Sequence[Molecules],
     timestep: float,
@@ -121,14 +119,11 @@ def molecular_sfg(
     element: str = "ssp",
     cutoff: float | None = None,
     area: float | None = None,
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
     factor: Callable[[Array], Array] | None = None,
     notes: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
+    **options: Unpack[CorrelationOptions],
 ) -> dict[str, Spectrum]:
     """chi2_pqr(w) as in :func:`sfg`, from Sum_i Sum_j <alphadot_i(t) w_j mudot_j(0)> over j within a cutoff of i.
 
@@ -140,7 +135,7 @@ def molecular_sfg(
         molecules: with dipoles and polarizabilities; positions and cell for a cutoff; depth weights where both faces of a
             slab are in it.
         timestep: (fs) time between frames.
-        temperature, element, area, correlation_time, window, quantum_correction, blocks, normalization: as in :func:`sfg`.
+        temperature, element, area, quantum_correction, options: as in :func:`sfg`.
         cutoff: (Å) 0: each molecule with itself; None: all pairs.
         factor: turns wavenumbers (cm⁻¹) into a factor of chi2, for moments that depend on the wavenumber.
         notes, extra: added to the conventions.
@@ -162,10 +157,7 @@ def molecular_sfg(
         Side("dipole", near, depth=True),
         [range(near.shape[1])],
         cutoff=cutoff,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
+        **options,
     )
     wavenumber = estimator.wavenumber
     scale = 4 * np.pi / (BOLTZMANN_EV_PER_K * kelvin) * relative_to_harmonic(quantum_correction, wavenumber, kelvin)
@@ -178,7 +170,7 @@ def molecular_sfg(
 
     entries = {
         "element": element if len(names) == 1 else f"{element} = ({' + '.join(names)})/{len(names)}",
-        "depth_weights": any(run.depth_weights is not None for run in _runs(molecules)),
+        "depth_weights": any(run.depth_weights is not None for run in runs_of(molecules)),
         **pair_entries(molecules, cutoff),
         **(extra or {}),
     }
@@ -241,10 +233,6 @@ def depth_window(heights: NDArray[Any], inner: float, outer: float) -> Array:
         raise InputError("heights: not finite; mend or cut the series there")
     depth = np.clip((np.abs(values) - inner) / (outer - inner), 0, 1)
     return np.sign(values) * np.sin(np.pi / 2 * depth) ** 2
-
-
-def _runs(molecules: Molecules | Sequence[Molecules]) -> Sequence[Molecules]:
-    return [molecules] if isinstance(molecules, Molecules) else molecules
 
 
 def _elements(element: str) -> tuple[str, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.spectra.estimator_options import CorrelationOptions, takes
 from vibraloom.spectra.molecular_pairs import Molecules
 from vibraloom.spectra.pair_cutoff import cell_geometry
 from vibraloom.spectra.sfg import molecular_sfg
@@ -161,6 +162,7 @@ def water_bonds(
     )
 
 
+@takes(CorrelationOptions)
 def bond_sfg(
     bonds: WaterBonds | Sequence[WaterBonds],
     timestep: float,
@@ -170,11 +172,8 @@ def bond_sfg(
     cutoff: float | None = 4.0,
     area: float | None = None,
     non_condon: bool = False,
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
+    **options: Unpack[CorrelationOptions],
 ) -> dict[str, Spectrum]:
     """chi2 of water from its O-H bonds: :func:`vibraloom.spectra.sfg.molecular_sfg` of :func:`water_bonds`.
 
@@ -184,8 +183,7 @@ def bond_sfg(
         cutoff: (Å) between oxygens; 4 holds the first shell; near 0 both bonds of a molecule; 0 each bond by itself.
         non_condon: multiply chi2 by mu'(nu) alpha'(nu) over their values in the gas, see :func:`non_condon_factor`; with the
             ``gas`` derivatives alone, as those of the condensed phase hold the same enhancement.
-        temperature, element, area, correlation_time, window, quantum_correction, blocks, normalization: as in
-            :func:`vibraloom.spectra.sfg.sfg`.
+        temperature, element, area, quantum_correction, options: as in :func:`vibraloom.spectra.sfg.sfg`.
 
     Returns:
         ``real``, ``imaginary`` and ``squared``.
@@ -225,14 +223,11 @@ def bond_sfg(
         element=element,
         cutoff=cutoff,
         area=area,
-        correlation_time=correlation_time,
-        window=window,
         quantum_correction=quantum_correction,
-        blocks=blocks,
-        normalization=normalization,
         factor=non_condon_factor if non_condon else None,
         notes=notes,
         extra=extra,
+        **options,
     )
 
 

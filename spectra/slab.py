@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ from vibraloom.spectra.corrections import relative_to_harmonic
 from vibraloom.spectra.decomposition import beside, closed_parts, part_pairings
 from vibraloom.spectra.estimator import (
     DIFFERENCE,
-    Estimator,
     as_replicas,
     difference_attenuation,
     differences,
     positive,
 )
+from vibraloom.spectra.estimator_options import EstimatorOptions, estimator_for, takes
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.units import (
     BOLTZMANN_EV_PER_K,
@@ -33,6 +33,7 @@ DIRECTIONS: dict[str, tuple[int, ...]] = {"parallel": (0, 1), "normal": (2,)}
 """Cartesian components that each direction averages; the surface normal is z."""
 
 
+@takes(EstimatorOptions)
 def slab_response(
     series: Series,
     timestep: float,
@@ -41,13 +42,9 @@ def slab_response(
     area: float,
     boundary: str,
     source: str = "dipole",
-    correlation_time: float | None = None,
-    window: str = "hann",
     quantum_correction: str = "harmonic",
-    blocks: int | None = None,
     parts: Mapping[str, Series] | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> dict[str, Spectrum]:
     """Im alpha_rr(w) / (eps0 A) of a slab in Å: beta / (2 eps0 A w) FT<Mdot_r Mdot_r>, harmonic-corrected.
 
@@ -65,8 +62,8 @@ def slab_response(
         source: ``dipole``, ``current`` (its time derivative) or ``difference`` (forward differences of the dipole).
         parts: label ``decomposition/name`` -> series like ``series``, which they must sum to. Layers want
             currents: the derivative of a dipole weighted by layer holds a spurious dw/dt term.
-        correlation_time, window, quantum_correction, blocks, normalization, estimator: as in
-            :func:`vibraloom.spectra.infrared.infrared`.
+        quantum_correction: see :func:`vibraloom.spectra.corrections.quantum_correction`.
+        options: of the estimate, see :class:`vibraloom.spectra.estimator_options.EstimatorOptions`.
 
     Returns:
         ``parallel`` and ``normal``.
@@ -89,15 +86,7 @@ def slab_response(
         contributions = {
             label: [differences(each, interval) for each in replicas] for label, replicas in contributions.items()
         }
-    plan = Estimator.plan(
-        [len(each) for each in currents],
-        interval,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
-        estimator=estimator,
-    )
+    plan = estimator_for([len(each) for each in currents], interval, **options)
     wavenumber = plan.wavenumber
     angular = 2 * np.pi * SPEED_OF_LIGHT_CM_PER_FS * wavenumber
     factor = np.zeros_like(angular)

@@ -116,10 +116,11 @@ def verdict(
     intensity: NDArray[Any],
     error: NDArray[Any],
     *,
-    blocks: int,
+    blocks: int | None,
     depths_per_block: float,
     resolution: float = 0.0,
     independent: bool = False,
+    limited: bool = False,
 ) -> Verdict:
     """Whether a spectrum is converged, by wavenumber range.
 
@@ -130,10 +131,12 @@ def verdict(
     Args:
         wavenumber: (cm⁻¹) Array with shape (B,).
         intensity, error: (same unit) Array with shape (B,).
-        blocks: number of blocks behind ``error``.
+        blocks: number of blocks behind ``error``; None: it follows from the theory of the estimator, which measures the
+            scatter of a run over more values than 8 blocks are, and no rule for blocks applies.
         depths_per_block: length of the shortest block in correlation depths.
         resolution: cm⁻¹.
         independent: each block is a series of its own, so that the error holds for bands of any width.
+        limited: the largest lag, not the data, set how far the spectrum is smoothed: what that hides is not in the error.
     """
     usable = wavenumber >= resolution
     limit = min(RANGE_LIMIT, float(wavenumber[-1]))
@@ -166,9 +169,14 @@ def verdict(
             failing.append(f"{low:.0f}-{high:.0f} cm^-1 ({100 * relative:.1f} %)")
         if share >= SMALLEST_SHARE and not resolved and not independent:
             narrow.append(f"{wavenumber[strongest]:.0f} cm^-1")
-    if blocks < MINIMUM_BLOCKS:
+    if limited:
+        reason = (
+            "the correlation time, not the data, set how far the spectrum is smoothed, so that its error may miss"
+            " bands; raise the correlation time, or run longer"
+        )
+    elif blocks is not None and blocks < MINIMUM_BLOCKS:
         reason = f"only {blocks} blocks, {MINIMUM_BLOCKS} are needed; run longer or shorten the correlation time"
-    elif depths_per_block < MINIMUM_DEPTHS:
+    elif blocks is not None and depths_per_block < MINIMUM_DEPTHS:
         reason = (
             f"blocks of {depths_per_block:.1f} correlation depths, {MINIMUM_DEPTHS} are needed;"
             " run longer or shorten the correlation time"

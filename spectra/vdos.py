@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
+from vibraloom.spectra.estimator_options import EstimatorOptions, estimator_for, takes
 from vibraloom.spectra.lag_products import Pairing, Segment, add_segment
 from vibraloom.spectra.short_blocks import ShortBlocks
 from vibraloom.spectra.spectrum import Spectrum
@@ -47,6 +48,7 @@ class Frames(Protocol):
         ...
 
 
+@takes(EstimatorOptions)
 def vdos(
     velocities: NDArray[Any] | Frames | Sequence[NDArray[Any] | Frames],
     masses: NDArray[Any],
@@ -57,11 +59,7 @@ def vdos(
     weights: Mapping[str, Any] | None = None,
     contributions: Mapping[str, Any] | None = None,
     remove_drift: bool = False,
-    correlation_time: float | None = None,
-    window: str = "hann",
-    blocks: int | None = None,
-    normalization: str = "unbiased",
-    estimator: str = "correlation",
+    **options: Unpack[EstimatorOptions],
 ) -> Spectrum:
     """Vibrational density of states S(nu) = (2 c / kT) Sum_j m_j FT<v_j v_j>, in states per cm⁻¹ (unit cm).
 
@@ -84,8 +82,7 @@ def vdos(
             sum to them within a decomposition, as from :func:`vibraloom.spectra.molecular_motion.split_motion`. The
             part is m <u(0).v(t)>, symmetrised in time.
         remove_drift: subtract the velocity of the centre of mass in each frame.
-        correlation_time, window, blocks, normalization, estimator: as in :func:`vibraloom.spectra.infrared.infrared`; not
-            ``cepstral``.
+        options: of the estimate, see :class:`vibraloom.spectra.estimator_options.EstimatorOptions`; not ``cepstral``.
 
     Raises:
         InputError: wrong shape, NaN, masses or groups that do not fit, a correlation longer than the run.
@@ -105,15 +102,7 @@ def vdos(
     shares |= _shares(contributions or {}, frames, (len(masses), 3), "contributions")
     if contributions and remove_drift:
         raise InputError("remove_drift: contributions sum to the velocities as they are; keep the drift")
-    plan = Estimator.plan(
-        frames,
-        timestep,
-        correlation_time=correlation_time,
-        window=window,
-        normalization=normalization,
-        blocks=blocks,
-        estimator=estimator,
-    )
+    plan = estimator_for(frames, timestep, **options)
     sums = []
     for replica, run in enumerate(runs):
         own = {label: each[replica] for label, each in shares.items()}

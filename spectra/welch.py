@@ -1,5 +1,7 @@
 """Welch's estimator: periodograms of tapered, half overlapping segments, averaged; nowhere negative.
 
+P. D. Welch, IEEE Trans. Audio 15, 70 (1967); means are not removed. :class:`vibraloom.spectra.estimator.Estimator` averages.
+
 A segment has ``max_lag + 1`` frames, so that the longest lag is that of the correlation estimator. The sums are given as lag
 products of the tapered segments: their transform is the mean periodogram on an axis as fine as one likes, and they add up over
 sets of columns and stretches of frames exactly as those of :mod:`vibraloom.spectra.lag_products`.
@@ -13,10 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.errors import InputError
 from vibraloom.spectra.correlation import spectral_density, window_values
 from vibraloom.spectra.lag_products import Pairing, Segment, lag_sums
-from vibraloom.spectra.uncertainty import block_edges
 
 Array = NDArray[np.float64]
 
@@ -86,77 +86,3 @@ def tapered_sums(frames: NDArray[Any], pairings: Sequence[Pairing], window: str)
     length = len(frames)
     weights = taper(window, length).astype(np.float32 if frames.dtype == np.float32 else np.float64)[:, None]
     return lag_sums(frames * weights, pairings, length - 1, np.array([0, length]), two_sided=True)[0] / length
-
-
-def welch_sums(
-    series: NDArray[Any], pairings: Sequence[Pairing], max_lag: int, edges: NDArray[np.int64], window: str = "hann"
-) -> tuple[Array, Array]:
-    """Lag products of tapered segments, summed by block; divided by the number of segments they are a correlation
-    function times :func:`taper_lags`.
-
-    Args:
-        series: Array with shape (frames, columns).
-        pairings: what is correlated.
-        max_lag: largest lag in frames.
-        edges: Array of int with shape (blocks + 1,), frames from 0 to the end.
-        window: see :func:`taper`.
-
-    Returns:
-        sums: Array with shape (blocks, pairings, max_lag + 1), the two directions of time averaged.
-        segments: Array with shape (blocks,), how many there are in each block.
-
-    Raises:
-        InputError: a series shorter than a segment, a block with none, or an unknown window.
-    """
-    if len(series) <= max_lag:
-        raise InputError(f"series: {len(series)} frames; a segment of {max_lag + 1} frames is longer; shorten it")
-    sums = np.zeros((len(edges) - 1, len(pairings), max_lag + 1))
-    count = np.zeros(len(edges) - 1)
-    for one in welch_segments(edges, max_lag):
-        sums[one.block] += tapered_sums(series[one.start : one.end], pairings, window).mean(axis=1)
-        count[one.block] += 1
-    if not count.all():
-        raise InputError(f"blocks: {len(count)} for {len(series)} frames leave one without a segment; ask for fewer")
-    return sums, count
-
-
-def welch_densities(
-    replicas: Sequence[NDArray[Any]],
-    pairings: Sequence[Pairing],
-    timestep: float,
-    max_lag: int,
-    *,
-    blocks: Sequence[int],
-    window: str = "hann",
-) -> tuple[Array, Array, Array]:
-    """Spectral density by the average of tapered periodograms (P. D. Welch, IEEE Trans. Audio 15, 70 (1967)).
-
-    Two-sided, as :func:`vibraloom.spectra.correlation.spectral_density`; means are not removed. Autospectra are nowhere
-    negative.
-
-    Args:
-        replicas: (any unit) Arrays with shape (frames, columns).
-        pairings: what is correlated.
-        timestep: (fs) between frames.
-        max_lag: a segment has max_lag + 1 frames.
-        blocks: number of blocks of each replica; 0: none.
-        window: see :func:`taper`.
-
-    Returns:
-        wavenumber: (cm⁻¹) Array with shape (bins,), that of the correlation estimator.
-        density: (unit² × fs) Array with shape (pairings, bins).
-        each: (unit² × fs) Array with shape (all blocks, pairings, bins).
-
-    Raises:
-        InputError: as :func:`welch_sums`, or a time step that is not positive.
-    """
-    found = [
-        welch_sums(series, pairings, max_lag, block_edges(len(series), max(count, 1)), window)
-        for series, count in zip(replicas, blocks, strict=True)
-    ]
-    sums = np.concatenate([each for each, _ in found])
-    segments = np.concatenate([count for _, count in found])
-    wavenumber, density = spectral_density(sums.sum(axis=0) / segments.sum(), timestep, "none")
-    if not sum(blocks):
-        return wavenumber, density, np.empty((0, *density.shape))
-    return wavenumber, density, spectral_density(sums / segments[:, None, None], timestep, "none")[1]

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from vibraloom.calculators.charges.elements import SYMBOLS
 from vibraloom.calculators.job import Progress, required, run_job
 from vibraloom.errors import InputError
+from vibraloom.files.frames import Frames
+from vibraloom.files.h5md_frames import stored_frames
 from vibraloom.files.tables import write_json
-from vibraloom.files.trajectory import StoredFrames, Trajectory, read_trajectory
+from vibraloom.files.trajectory import Trajectory, read_trajectory
 from vibraloom.spectra import infrared, raman, slab_response, vdos
 from vibraloom.spectra.corrections import verlet_wavenumber
 from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
@@ -74,7 +76,7 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
     }
     reference = np.asarray(required(job, "reference_positions"), dtype=np.float64)
     # a molecule's trajectory is small: it is taken into memory
-    positions = [stored(entry, "position").read(0, entry.trajectory.frames) for entry in replicas]
+    positions = [np.asarray(stored_frames(entry.path, "position")) for entry in replicas]
     masses = replicas[0].trajectory.masses
     rotations = [eckart_rotation(places, masses, reference) for places in positions]
     groups = species_groups(replicas[0].trajectory.numbers)
@@ -94,7 +96,7 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
             fixed = raman(turned, interval, laser_wavelength=laser, **options)
             found["raman_anisotropic_eckart"] = in_eckart_frame(fixed["anisotropic"])
         else:
-            velocities = [stored(entry, "velocity") for entry in replicas]
+            velocities = [stored_frames(entry.path, "velocity") for entry in replicas]
             chosen = groups if "species" in request["by"] else None
             found["vdos"] = vdos(velocities, masses, interval, groups=chosen, **options)
             turned = [
@@ -104,15 +106,6 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
             whole = vdos(turned, masses, interval, groups=chosen, **options)
             found["vdos_eckart"] = in_eckart_frame(undifferenced(whole, interval))
     return found
-
-
-def stored(replica: Replica, name: str, atoms: NDArray[np.int64] | None = None) -> StoredFrames:
-    """Positions or velocities of a replica, in its file.
-
-    Raises:
-        InputError: the trajectory holds none.
-    """
-    return StoredFrames(replica.path, name, atoms)
 
 
 def internal_velocities(
@@ -185,7 +178,7 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
             found |= {f"ir_{direction}": spectrum for direction, spectrum in pair.items()}
         else:
             found["vdos"] = vdos(
-                [stored(entry, "velocity", liquid) for entry in replicas],
+                [stored_frames(entry.path, "velocity", atoms=liquid) for entry in replicas],
                 trajectory.masses[liquid],
                 interval,
                 temperature=job["temperature"],
@@ -207,7 +200,7 @@ class LayerWeights:
         name: the layer.
     """
 
-    positions: StoredFrames
+    positions: Frames
     masses: NDArray[np.float64]
     member: NDArray[np.int64]
     layers: dict[str, Any]
@@ -234,7 +227,7 @@ def layer_memberships(
     masses = replicas[0].trajectory.masses[liquid]
     return {
         f"layer/{name}": [
-            LayerWeights(stored(entry, "position", liquid), masses, member, layers, name) for entry in replicas
+            LayerWeights(stored_frames(entry.path, "position", atoms=liquid), masses, member, layers, name) for entry in replicas
         ]
         for name in layers["names"]
     }

@@ -49,7 +49,7 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
 
 
 def _fields(cls: type) -> str:
-    """Fields of a dataclass with the text that follows each in the source."""
+    """Fields of a dataclass or typed dictionary with the text that follows each in the source."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     lines = []
@@ -58,7 +58,7 @@ def _fields(cls: type) -> str:
             said = ""
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 said = f": {' '.join(inspect.cleandoc(str(after.value.value)).split())}"
-            lines.append(f"- `{entry.target.id}` ({ast.unparse(entry.annotation)}){said}".replace("``", "`"))
+            lines.append(_markdown(f"- `{entry.target.id}` ({ast.unparse(entry.annotation)}){said}"))
     return "\n".join(lines)
 
 

@@ -390,6 +390,25 @@ def test_a_response_without_blocks_but_with_an_error_keeps_its_verdict():
     assert irras_thin_film(slab["normal"], angle=60).verdict is not None
 
 
+def test_runs_that_are_independent_resolve_a_narrow_band_in_optics_too():
+    """One block to each run: its error holds for a band of any width, in -dR/R as in the response it is made of."""
+    phases = 2 * np.pi * np.random.default_rng(6).random(40)
+    lines = [np.cos(0.3 * np.arange(2000.0) + phase)[:, None] * [0, 0, 1] for phase in phases]
+    long = np.cos(0.3 * np.arange(16000.0))[:, None] * [0, 0, 1]
+    slab = {"temperature": 300.0, "area": 100.0, "boundary": "fixed D along z", "correlation_time": 150.0}
+    apart = slab_response(lines, 1.0, blocks=40, **slab)["normal"]
+    one_run = slab_response(long, 1.0, blocks=8, **slab)["normal"]
+    seen = []
+    for response in (apart, one_run):
+        thin = irras_thin_film(response, angle=60)
+        assert response.verdict is not None and thin.verdict is not None
+        band = next(each for each in thin.verdict.ranges if each["low"] == 1500.0)
+        assert not band["resolved"] and band["relative_error"] < 0.05
+        seen.append(band["converged"])
+        assert thin.verdict.converged == response.verdict.converged
+    assert seen == [True, False]
+
+
 def test_parts_of_the_thin_film_signal_sum_to_it():
     normal = film_response(2.0)["normal"]
     split = Spectrum(

@@ -11,44 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from series_samples import CELL, DIPOLE, TENSOR, load, refusal
 
-from vibraloom.errors import InputError
-from vibraloom.files.series import Series, load_series
 from vibraloom.spectra.dipole import unwrap_dipole
 from vibraloom.spectra.raman import symmetric_tensors
 from vibraloom.units import ANGSTROM3_PER_BOHR3, ANGSTROM_PER_BOHR, E_ANGSTROM_PER_DEBYE
 
 DEBYE_PER_AU = ANGSTROM_PER_BOHR / E_ANGSTROM_PER_DEBYE
-FRAMES = 6
-DIPOLE = np.random.default_rng(3).normal(scale=2.0, size=(FRAMES, 3)).round(7)
-TENSOR = np.array([[1.0, 4.0, 6.0], [4.0, 2.0, 5.0], [6.0, 5.0, 3.0]])
-"""Six distinct elements: xx yy zz = 1 2 3, xy yz zx = 4 5 6."""
-CELL = np.array([[5.0, 0.0, 0.0], [0.9550649, 5.4164426, 0.0], [0.3, -0.4, 6.0]])
-"""Triclinic; rows are lattice vectors (Å)."""
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
-    def write(text: str, name: str = "series.dat") -> Path:
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-def load(path: Path, name: str = "dipole", **options: object) -> Series:
-    return load_series(path, name, **{"unit": None, "timestep": None, **options})  # type: ignore[arg-type]
-
-
-def refusal(path: Path, name: str = "dipole", **options: object) -> str:
-    """The message of a refusal: one line that names the file."""
-    with pytest.raises(InputError) as caught:
-        load(path, name, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(path) in message
-    return message
 
 
 def moment(dipole: Sequence[float], version: str = "2023.1", cell: np.ndarray | None = None) -> str:
