@@ -10,26 +10,21 @@ import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.files.decimals import GOOD, NO_NUMBER, ONE, PADDING, decimal, letter_at
+from vibraloom.files.read_progress import took
 
 _BLOCK = 1 << 20
 """Bytes of text that are in memory at a time, per thread."""
 _LONGEST_LINE = 1 << 24
 """Bytes of a line beyond which a file is no table."""
-LARGEST_POWER = 290
-"""Powers of ten up to this size are exact to 2^-106 as a pair of doubles; beyond, ``float()`` does the work."""
-_POWERS = [Fraction(10) ** power for power in range(-LARGEST_POWER, LARGEST_POWER + 1)]
-POWER_HIGH = np.array([float(power) for power in _POWERS])
-POWER_LOW = np.array([float(power - Fraction(high)) for power, high in zip(_POWERS, POWER_HIGH.tolist(), strict=True)])
-_SPLIT = 134217729.0
-"""2^27 + 1: splits a double in two halves whose products are exact (Dekker, Numer. Math. 18, 224 (1971))."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +75,7 @@ def read_number_table(path: str | Path) -> NumberTable:
             rest = b""
             while True:
                 block = handle.read(_BLOCK * threads)
+                took(len(block))
                 text = rest + block
                 if not block:
                     break
@@ -123,17 +119,17 @@ _Parsed = tuple[NDArray[np.float64], NDArray[np.int32], list[tuple[int, int]], i
 
 def _parse(text: bytes) -> _Parsed:
     """Numbers, row widths, (rows before, offset) of comments, and the offset of the first bad line or -1."""
-    buffer = np.frombuffer(text, dtype=np.uint8)
+    buffer = np.frombuffer(text + bytes(PADDING), dtype=np.uint8)
     lines = text.count(b"\n")
     values = np.empty(len(text) // 2 + 1)
     widths = np.empty(lines, dtype=np.int32)
     marks = np.empty((text.count(b"#"), 2), dtype=np.int64)
     # places of the numbers whose rounding two doubles do not decide: (index, start, stop)
     unsure = np.empty((1024, 3), dtype=np.int64)
-    count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure, POWER_HIGH, POWER_LOW)
+    count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure)
     if doubtful > len(unsure):
         unsure = np.empty((doubtful, 3), dtype=np.int64)
-        count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure, POWER_HIGH, POWER_LOW)
+        count, rows, marked, doubtful, bad = _tokens(buffer, values, widths, marks, unsure)
     for index, start, stop in unsure[:doubtful].tolist():
         values[index] = float(text[start:stop])
         if not np.isfinite(values[index]):
@@ -173,131 +169,50 @@ def _shown(line: bytes) -> str:
 
 
 @numba.njit(cache=True, nogil=True)
-def scaled(mantissa: np.uint64, power: int, high: NDArray[np.float64], low: NDArray[np.float64]) -> tuple[float, bool]:
-    """mantissa · 10^power, and whether its rounding is certain."""
-    if mantissa < np.uint64(9007199254740992) and -22 <= power <= 22:
-        # both are exact doubles, so that one operation rounds once
-        exact = float(mantissa)
-        return (exact * high[power + LARGEST_POWER], True) if power >= 0 else (exact / high[LARGEST_POWER - power], True)
-    if power < -LARGEST_POWER or power > LARGEST_POWER - 20:
-        return 0.0, False
-    upper = mantissa >> np.uint64(32)
-    lower = mantissa & np.uint64(0xFFFFFFFF)
-    # the mantissa as a sum of two doubles, exactly
-    first = float(upper) * 4294967296.0
-    second = float(lower)
-    head = first + second
-    tail = second - (head - first)
-    ten, rest = high[power + LARGEST_POWER], low[power + LARGEST_POWER]
-    product = head * ten
-    split = _SPLIT * head
-    head_high = split - (split - head)
-    head_low = head - head_high
-    split = _SPLIT * ten
-    ten_high = split - (split - ten)
-    ten_low = ten - ten_high
-    error = ((head_high * ten_high - product) + head_high * ten_low + head_low * ten_high) + head_low * ten_low
-    error += head * rest + tail * ten
-    # the correction is good to 2^-100 of the product: certain where that does not move the rounded sum
-    margin = abs(product) * 2.0**-98
-    result = product + (error + margin)
-    return result, result == product + (error - margin)
-
-
-@numba.njit(cache=True, nogil=True)
 def _tokens(
     text: NDArray[np.uint8],
     values: NDArray[np.float64],
     widths: NDArray[np.int32],
     marks: NDArray[np.int64],
     unsure: NDArray[np.int64],
-    high: NDArray[np.float64],
-    low: NDArray[np.float64],
-) -> tuple[int, int, int, int, int]:
-    """Fill the arrays; returns how many numbers, rows, comments, unsure numbers, and where the first bad line is."""
+) -> tuple[Any, ...]:
+    """Fill the arrays; returns how many numbers, rows, comments, unsure numbers, and where the first bad line is, or -1.
+
+    ``text`` is whole lines, and :data:`PADDING` bytes more.
+    """
     count, rows, marked, doubtful = 0, 0, 0, 0
-    at, size = 0, len(text)
-    while at < size:
-        line, width = at, 0
+    base = np.uint64(text.ctypes.data)
+    at, end_of_text = base, base + np.uint64(len(text) - PADDING)
+    while at < end_of_text:
+        line = at
+        first = count
         while True:
-            letter = text[at]
+            letter = letter_at(at)
             while letter == 32 or letter == 9 or letter == 13:
-                at += 1
-                letter = text[at]
+                at += ONE
+                letter = letter_at(at)
             if letter == 10:
-                at += 1
+                at += ONE
                 break
             if letter == 35:  # '#'
-                if width == 0:
-                    marks[marked, 0], marks[marked, 1] = rows, at
+                if count == first:
+                    marks[marked, 0], marks[marked, 1] = rows, np.int64(at - base)
                     marked += 1
-                while text[at] != 10:
-                    at += 1
-                at += 1
+                while letter_at(at) != 10:
+                    at += ONE
+                at += ONE
                 break
-            start = at
-            negative = letter == 45
-            if negative or letter == 43:
-                at += 1
-                letter = text[at]
-            mantissa = np.uint64(0)
-            digits, kept, power = 0, 0, 0
-            while 48 <= letter <= 57:
-                if kept < 19:
-                    mantissa = mantissa * np.uint64(10) + np.uint64(letter - 48)
-                    kept += 1 if mantissa > 0 else 0
-                else:
-                    kept += 1
-                    power += 1
-                digits += 1
-                at += 1
-                letter = text[at]
-            if letter == 46:
-                at += 1
-                letter = text[at]
-                while 48 <= letter <= 57:
-                    if kept < 19:
-                        mantissa = mantissa * np.uint64(10) + np.uint64(letter - 48)
-                        kept += 1 if mantissa > 0 else 0
-                        power -= 1
-                    else:
-                        kept += 1
-                    digits += 1
-                    at += 1
-                    letter = text[at]
-            if digits == 0:
-                return count, rows, marked, doubtful, line
-            if letter == 101 or letter == 69:
-                at += 1
-                letter = text[at]
-                minus = letter == 45
-                if minus or letter == 43:
-                    at += 1
-                    letter = text[at]
-                exponent, figures = 0, 0
-                while 48 <= letter <= 57:
-                    exponent = min(exponent * 10 + (letter - 48), 100000)
-                    figures += 1
-                    at += 1
-                    letter = text[at]
-                if figures == 0:
-                    return count, rows, marked, doubtful, line
-                power += -exponent if minus else exponent
-            if not (letter == 32 or letter == 9 or letter == 13 or letter == 10):
-                return count, rows, marked, doubtful, line
-            if mantissa == 0:
-                value, certain = 0.0, True
-            else:
-                value, certain = scaled(mantissa, power, high, low)
-                certain = certain and kept <= 19
-            values[count] = -value if negative else value
-            if not certain:
+            value, end, state = decimal(at)
+            if state == NO_NUMBER:
+                return count, rows, marked, doubtful, np.int64(line - base)
+            values[count] = value
+            if state != GOOD:
                 if doubtful < len(unsure):
-                    unsure[doubtful, 0], unsure[doubtful, 1], unsure[doubtful, 2] = count, start, at
+                    unsure[doubtful, 0], unsure[doubtful, 1], unsure[doubtful, 2] = count, at - base, end - base
                 doubtful += 1
+            at = end
             count += 1
-            width += 1
-        if width:
-            widths[rows] = width
+        if count > first:
+            widths[rows] = count - first
             rows += 1
     return count, rows, marked, doubtful, -1

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.files.frames import ScratchFrames
+from vibraloom.files.read_progress import took
 from vibraloom.files.row_loops import (
     ATOM,
     GOOD,
@@ -27,7 +28,6 @@ from vibraloom.files.row_loops import (
     LARGE,
     NAME,
     PADDING,
-    POWERS,
     WIDTH,
     after_lines,
     hashed,
@@ -94,6 +94,7 @@ def unpack(path: str | Path, form: FrameFormat) -> UnpackedText:
         with source.open("rb", buffering=0) as handle, ThreadPoolExecutor(threads) as pool:
             while True:
                 got = handle.readinto(memoryview(text)[size:-PADDING])
+                took(got)
                 size += got
                 left = left - got if got else 0
                 used = unpacking.take(text, size, max(left, 0), pool, threads)
@@ -198,9 +199,7 @@ class _Unpacking:
 
         def part(bounds: tuple[int, int]) -> tuple[int, ...]:
             piece = slice(*bounds)
-            found = unpack_rows(
-                view, starts[piece], self._roles, self._factors, self._names, self._numbers, out[piece], *POWERS
-            )
+            found = unpack_rows(view, starts[piece], self._roles, self._factors, self._names, self._numbers, out[piece])
             return (bounds[0], *found)
 
         for first, frame, row, trouble, line in pool.map(part, itertools.pairwise(cuts)):
