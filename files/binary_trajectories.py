@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.files.cells import cell_of_lengths, cells_of
 from vibraloom.files.frames import RawFrames, ReaderFrames, single_precision
 from vibraloom.files.raw_series import time_per_step
-from vibraloom.files.xyz import cells_of
 from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV, KCAL_PER_MOL_IN_EV
 
 AKMA_FS = (AMU_ANGSTROM2_PER_FS2_IN_EV / KCAL_PER_MOL_IN_EV) ** 0.5
@@ -135,12 +135,7 @@ def _dcd_cell(path: str | Path, handle: FileIO, at: int, order: str, frame: int)
     # NAMD and LAMMPS write cosines, CHARMM and CP2K degrees
     angles = np.array([alpha, beta, gamma])
     cosines = angles if (np.abs(angles) <= 1).all() else np.cos(np.radians(angles))
-    x, y, z = cosines.tolist()
-    height = 1 - x * x - y * y - z * z + 2 * x * y * z
-    if min(a, b, c) <= 0 or height <= 0 or abs(z) >= 1:
-        return None
-    s = (1 - z * z) ** 0.5
-    return np.array([[a, 0, 0], [b * z, b * s, 0], [c * y, c * (x - y * z) / s, c * height**0.5 / s]])
+    return cell_of_lengths((a, b, c), cosines.tolist())
 
 
 def read_trr(path: str | Path, wanted: str) -> RawFrames:

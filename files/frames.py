@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import ComputationError, InputError
-from vibraloom.files.raw_series import joined_steps
+from vibraloom.files.raw_series import LARGEST_VALUE, joined_steps
 from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV, BOLTZMANN_EV_PER_K
 
 Float32 = NDArray[np.float32]
@@ -92,9 +92,22 @@ class FlatFrames(Frames):
         values = np.empty((count, max(0, last - first), 3), dtype=self._dtype)
         atom = 3 * self._dtype.itemsize
         # whole frames in one piece, else a piece per frame
-        pieces = [values] if values.shape[1] == number else list(values)
-        for index, piece in enumerate(pieces):
-            _fill(self._handle, self._path, piece, self._offset + atom * (number * (start + index) + first))
+        pieces = 1 if values.shape[1] == number else count
+        size = values.nbytes // max(pieces, 1)
+        view = values.reshape(-1).view(np.uint8).data
+        begin, every = self._offset + atom * (number * start + first), atom * number
+        descriptor = self._handle.fileno()
+        try:
+            for piece in range(pieces if size else 0):
+                at, end, offset = piece * size, (piece + 1) * size, begin + piece * every
+                while at < end:
+                    # one call reads at most 2 GiB
+                    got = os.preadv(descriptor, (view[at:end],), offset)
+                    if not got:
+                        raise InputError(f"{self._path}: became shorter while it was read; read it when the run has ended")
+                    at, offset = at + got, offset + got
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read ({error.strerror or error}); check the disk") from error
         return single_precision(values)
 
 
@@ -102,24 +115,6 @@ def single_precision(values: NDArray[Any]) -> Float32:
     """``values`` as float32 in the byte order of this machine; what is too large becomes infinite, and is refused later."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)
-
-
-def _fill(handle: Any, path: str | Path, values: NDArray[Any], offset: int) -> None:
-    """Fill a contiguous Array with the bytes at ``offset``.
-
-    Raises:
-        InputError: the file ends before, or cannot be read.
-    """
-    view = values.reshape(-1).view(np.uint8).data
-    try:
-        while view.nbytes:
-            # one call reads at most 2 GiB
-            got = os.preadv(handle.fileno(), [view], offset)
-            if not got:
-                raise InputError(f"{path}: became shorter while it was read; read it when the run has ended")
-            view, offset = view[got:], offset + got
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the disk") from error
 
 
 class KeptFrames(Frames):
@@ -147,6 +142,26 @@ class ScaledFrames(Frames):
     def read(self, start: int, stop: int, atoms: slice | None = None) -> NDArray[Any]:
         rows = self._frames.read(start, stop, atoms)
         return rows * (np.float32(self._factor) if rows.dtype == np.float32 else self._factor)
+
+
+class CheckedFrames(Frames):
+    """Frames of others, in which a number that is not finite, or absurd, is refused as soon as it is read."""
+
+    def __init__(self, frames: Frames, path: str | Path, name: str) -> None:
+        self._frames, self._path, self._name = frames, path, name
+        self.shape = frames.shape
+
+    def read(self, start: int, stop: int, atoms: slice | None = None) -> NDArray[Any]:
+        rows = self._frames.read(start, stop, atoms)
+        # NaN makes both comparisons false
+        if rows.size and not (rows.min() >= -LARGEST_VALUE and rows.max() <= LARGEST_VALUE):
+            frame, atom, axis = np.argwhere(~(np.abs(rows) <= LARGEST_VALUE))[0].tolist()
+            first = 0 if atoms is None else atoms.indices(self.shape[1])[0]
+            raise InputError(
+                f"{self._path}: {self._name} of frame {start + frame}, atom {first + atom} is {rows[frame, atom, axis]};"
+                " remove or recompute this frame"
+            )
+        return rows
 
 
 class ScratchFrames(Frames):
@@ -212,8 +227,10 @@ class RawFrames:
         interval_units: (fs) what the unit of ``interval`` may be.
         multiple_of: (fs) integration time step, of which the time between frames is a whole multiple, or None.
         cell: (Å) Array with shape (3, 3), or (F, 3, 3) where it changes; rows are lattice vectors; None: not in the file.
+        cell_like_positions: where no unit is stated, the cell is in that of the positions.
         inferable: without a unit, the kinetic temperature may tell Å/fs from Å/ps.
         unit_hint: what to say when a unit is asked for.
+        bead: of a path integral, or None where the file does not say.
         notes: what a reader of the spectrum should know.
     """
 
@@ -229,8 +246,10 @@ class RawFrames:
     interval_units: tuple[float, ...] = ()
     multiple_of: float | None = None
     cell: NDArray[np.float64] | None = None
+    cell_like_positions: bool = False
     inferable: bool = False
     unit_hint: str = ""
+    bead: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -239,14 +258,15 @@ class Recording:
     """Positions or velocities of one run.
 
     Attributes:
-        values: (Å or Å/fs) frames with shape (F, A, 3); ``np.asarray`` reads them all.
+        values: (Å or Å/fs) frames with shape (F, A, 3); ``np.asarray`` reads them all. To read a number that is not finite
+            raises :class:`vibraloom.errors.InputError`, which names its frame.
         masses: (amu) Array with shape (A,).
         species: chemical symbol, or name, of each atom.
         timestep: (fs) time between frames.
         steps: Array of int with shape (F,), evenly spaced, or None where the file has no step numbers.
         cell: (Å) Array with shape (3, 3), or (F, 3, 3) where it changes; rows are lattice vectors; None: not in the file.
         notes: what was inferred or dropped on reading.
-        mean_squares: (values²) Array with shape (A,), mean over frames of the sum of squares of each atom.
+        bead: of a path integral, or None where the file does not say.
     """
 
     values: Frames
@@ -256,7 +276,16 @@ class Recording:
     steps: NDArray[np.int64] | None
     cell: NDArray[np.float64] | None
     notes: tuple[str, ...]
-    mean_squares: NDArray[np.float64]
+    bead: int | None = None
+
+    @cached_property
+    def mean_squares(self) -> NDArray[np.float64]:
+        """(values²) Array with shape (A,), mean over frames of the sum of squares of each atom; reads every frame.
+
+        Raises:
+            InputError: a number that is not finite, as reading it.
+        """
+        return mean_squares(self.values)
 
     def groups(self) -> dict[str, NDArray[np.int64]]:
         """``species/symbol`` → atom indices, in order of first appearance."""
@@ -275,7 +304,7 @@ class Velocities(Recording):
 
     @cached_property
     def kinetic_temperature(self) -> float:
-        """Temperature (K) from the mean kinetic energy: 3/2 k T per atom with mass."""
+        """Temperature (K) from the mean kinetic energy: 3/2 k T per atom with mass; reads every frame."""
         return kinetic_temperature(self.mean_squares, self.masses)
 
 
@@ -291,21 +320,11 @@ def kinetic_temperature(mean_squares: NDArray[np.float64], masses: NDArray[np.fl
     return energy / (3 * max(massive, 1) * BOLTZMANN_EV_PER_K)
 
 
-def mean_squares(frames: Frames, path: str | Path, name: str) -> NDArray[np.float64]:
-    """Mean over frames of the sum of squares of each atom, shape (A,), in one pass.
-
-    Raises:
-        InputError: a number that is not finite, with its frame.
-    """
+def mean_squares(frames: Frames) -> NDArray[np.float64]:
+    """Mean over frames of the sum of squares of each atom, shape (A,), in one pass."""
     total = np.zeros(frames.shape[1])
-    for start, values in frames.stretches():
+    for _, values in frames.stretches():
         _add_squares(np.ascontiguousarray(values), total)
-        if not np.isfinite(total).all():
-            bad = np.argwhere(~np.isfinite(values))
-            frame, atom, value = start, int(np.argmax(~np.isfinite(total))), "beyond 1e154"
-            if len(bad):
-                frame, atom, value = start + int(bad[0][0]), int(bad[0][1]), str(values[tuple(bad[0])])
-            raise InputError(f"{path}: {name} of frame {frame}, atom {atom} is {value}; remove or recompute this frame")
     return total / max(frames.shape[0], 1)
 
 

@@ -1,28 +1,32 @@
 """Text dumps of LAMMPS: ``dump custom``, atoms in any order.
 
 Source of the format: LAMMPS, src/dump_custom.cpp and doc/src/dump.rst (``ITEM: UNITS`` and ``ITEM: TIME`` by dump_modify;
-bounds of a triclinic box are those of its bounding box, doc/src/Howto_triclinic.rst).
+bounds of a triclinic box are those of its bounding box, doc/src/Howto_triclinic.rst; scaled coordinates count edges of the box
+from its lower corner).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.files.cells import cells_of
 from vibraloom.files.elements import masses_of
-from vibraloom.files.frames import RawFrames
+from vibraloom.files.frames import Frames, RawFrames, single_precision
 from vibraloom.files.raw_series import time_per_step
 from vibraloom.files.row_loops import IDENTIFIER, LABEL, SKIPPED
 from vibraloom.files.text_frames import unpack
-from vibraloom.files.xyz import cells_of
 
 _STYLES = {"real": ("angstrom/fs", 1.0), "metal": ("angstrom/ps", 1e3)}
 """Unit style → unit of velocities, fs per unit of time; lengths are in Å."""
 _LONGEST_HEADER = 1 << 16
+_POSITIONS = ("xu", "xsu", "x", "xs")
+"""First column of each kind of coordinates: unwrapped, those scaled by the box, folded into the box, those scaled."""
 _FIXED = ("type", "element", "mass")
 _ITEMS = ("UNITS", "TIME", "TIMESTEP", "NUMBER OF ATOMS", "BOX BOUNDS", "ATOMS")
 
@@ -40,10 +44,11 @@ class _Dump:
         self.steps: list[int] = []
         self.times: list[float] = []
         self.digits = 0
-        self.cells: list[NDArray[np.float64] | None] = []
+        self.boxes: list[NDArray[np.float64] | None] = []
+        self.first = ""
         self._step = 0
         self._time: float | None = None
-        self._cell: NDArray[np.float64] | None = None
+        self._lattice: NDArray[np.float64] | None = None
         self._box = ""
 
     def header(self, text: bytearray, at: int, size: int, frame: int) -> int | None:
@@ -82,7 +87,7 @@ class _Dump:
 
     def keep(self) -> None:
         self.steps.append(self._step)
-        self.cells.append(self._cell)
+        self.boxes.append(self._lattice)
         if self._time is not None:
             self.times.append(self._time)
 
@@ -118,10 +123,9 @@ class _Dump:
         return items
 
     def _describe(self) -> None:
-        if self._wanted == "velocity":
-            found = ["vx", "vy", "vz"]
-        else:
-            found = next((each for each in (["xu", "yu", "zu"], ["x", "y", "z"]) if each[0] in self.columns), ["xu", "yu", "zu"])
+        kinds = ("vx",) if self._wanted == "velocity" else _POSITIONS
+        self.first = next((name for name in kinds if name in self.columns), kinds[0])
+        found = [axis + self.first[1:] for axis in "xyz"] if self._wanted == "position" else ["vx", "vy", "vz"]
         missing = [name for name in found if self.columns.count(name) != 1]
         if missing:
             raise InputError(
@@ -135,7 +139,7 @@ class _Dump:
             raise InputError(f"{self._path}: {self.name} names a column twice; damaged")
 
     def _take_box(self, lines: list[str]) -> None:
-        """Cell from the bounds; it is read again only where its text changes."""
+        """Cell and corner from the bounds; they are read again only where their text changes."""
         box = "\n".join(lines)
         if box == self._box:
             return
@@ -144,18 +148,21 @@ class _Dump:
         title = lines[0].split()
         widths = {len(row) for row in values}
         if "abc" in title and widths == {4}:
-            self._cell = np.array(values)[:, :3]
+            rows = np.array(values)
+            cell, corner = rows[:, :3], rows[:, 3]
         elif "xy" in title and widths == {3}:
             (xlo, xhi, xy), (ylo, yhi, xz), (zlo, zhi, yz) = values
             xlo, xhi = xlo - min(0.0, xy, xz, xy + xz), xhi - max(0.0, xy, xz, xy + xz)
             ylo, yhi = ylo - min(0.0, yz), yhi - max(0.0, yz)
-            self._cell = np.array([[xhi - xlo, 0.0, 0.0], [xy, yhi - ylo, 0.0], [xz, yz, zhi - zlo]])
+            cell, corner = np.array([[xhi - xlo, 0.0, 0.0], [xy, yhi - ylo, 0.0], [xz, yz, zhi - zlo]]), np.array([xlo, ylo, zlo])
         elif widths == {2}:
-            self._cell = np.diag([high - low for low, high in values])
+            rows = np.array(values)
+            cell, corner = np.diag(rows[:, 1] - rows[:, 0]), rows[:, 0]
         else:
             raise InputError(f"{self._path}: {self.name} has damaged box bounds; recompute this frame")
-        if not (np.diag(self._cell) > 0).all():
+        if not (np.linalg.det(cell) > 0 if "abc" in title else (np.diag(cell) > 0).all()):
             raise InputError(f"{self._path}: {self.name} has a box without volume; recompute this frame")
+        self._lattice = np.vstack([cell, corner])
 
     def _decimal(self, word: str, line: str) -> float:
         try:
@@ -171,6 +178,19 @@ class _Dump:
         if not word.removeprefix("-").isdigit() or len(word) > 18:
             raise InputError(f"{self._path}: {self.name} has {item} {word[:40]!r}, no whole number; damaged")
         return int(word)
+
+
+class _BoxFrames(Frames):
+    """Positions that count the edges of a box from its corner; boxes with shape (4, 3) or (F, 4, 3), the corner last."""
+
+    def __init__(self, frames: Frames, boxes: NDArray[np.float64]) -> None:
+        self._frames, self._boxes = frames, boxes
+        self.shape = frames.shape
+
+    def read(self, start: int, stop: int, atoms: slice | None = None) -> NDArray[Any]:
+        boxes = self._boxes if self._boxes.ndim == 2 else self._boxes[start:stop]
+        rows = self._frames.read(start, stop, atoms).astype(np.float64)
+        return single_precision(rows @ boxes[..., :3, :] + boxes[..., 3:, :])
 
 
 def read_lammps_dump(path: str | Path, wanted: str, elements: Sequence[str] | None) -> RawFrames:
@@ -202,10 +222,18 @@ def read_lammps_dump(path: str | Path, wanted: str, elements: Sequence[str] | No
         else:
             step_time, error = slope * femtoseconds, error * femtoseconds
     notes = list(found.frames.notes)
-    if wanted == "position" and "x" in form.columns and "xu" not in form.columns:
-        notes.append("positions are folded into the cell, as the dump has them (x y z); dump xu yu zu to have them unwrapped")
+    if form.first in ("x", "xs"):
+        notes.append(
+            f"positions are folded into the cell, as the dump has them ({' '.join(axis + form.first[1:] for axis in 'xyz')});"
+            " dump xu yu zu to have them unwrapped"
+        )
+    boxes = cells_of(form.boxes)
+    assert boxes is not None  # every frame has bounds
+    frames: Frames = found.frames
+    if form.first in ("xs", "xsu"):
+        frames = _BoxFrames(frames, boxes)
     return RawFrames(
-        found.frames,
+        frames,
         species=species,
         masses=masses,
         unit="angstrom" if wanted == "position" and unit is not None else unit,
@@ -214,7 +242,8 @@ def read_lammps_dump(path: str | Path, wanted: str, elements: Sequence[str] | No
         step_time_error=error,
         interval=interval,
         interval_units=(1.0, 1e3),
-        cell=cells_of(form.cells),
+        cell=boxes[..., :3, :],
+        cell_like_positions=True,
         inferable=wanted == "velocity",
         unit_hint="LAMMPS units real and metal have angstrom",
         notes=tuple(notes),

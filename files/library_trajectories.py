@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError, MissingError
 from vibraloom.files.binary_trajectories import gromacs_clock
+from vibraloom.files.cells import cells_of
 from vibraloom.files.frames import RawFrames, ScratchFrames, single_precision
-from vibraloom.files.xyz import cells_of
 from vibraloom.units import AMU_ANGSTROM2_PER_FS2_IN_EV
 
 _BATCH = 64

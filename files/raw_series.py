@@ -13,6 +13,8 @@ from vibraloom.errors import InputError
 
 COLUMNS = {"dipole": (3,), "polarizability": (6, 9)}
 """Numbers per frame of each quantity."""
+LARGEST_VALUE = 1e15
+"""Numbers beyond this are no positions or velocities in any unit."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def load_series(
         name: ``dipole`` or ``polarizability``; of a deepmd folder also ``atomic_dipole`` or ``atomic_polarizability``.
         unit: unit of the numbers in the file; needed where the format fixes none.
         timestep: (fs) time between the frames; needed where the file does not state it.
-        components: order of the columns of a polarizability; must be that of the file where its format fixes one.
+        components: order of the columns of a polarizability, or the name of the program whose order it is (``travis``);
+            must be that of the file where its format fixes one.
 
     Raises:
         InputError: no such file, no or damaged numbers, NaN, a wrong shape, a unit, a time or an order that is
@@ -95,6 +96,7 @@ def _settled(
         raw = _kept(raw, frames, notes)
     values, source = _in_own_unit(path, name.removeprefix("atomic_"), raw, unit)
     _check_shape(path, name, values)
+    components = _named_order(path, values, components)
     if components is not None and raw.components is not None and _order(components) != _order(raw.components):
         raise InputError(
             f"{path}: {raw.origin} writes {raw.components}, --components says {components}; leave --components out"
@@ -226,6 +228,20 @@ def _interval(path: str | Path, raw: RawSeries, timestep: float | None) -> float
     if timestep == own or abs(own - timestep) <= raw.step_time_error * stride:
         return timestep
     return agreed_interval(path, own, timestep)
+
+
+def _named_order(path: str | Path, values: NDArray[np.float64], components: str | None) -> str | None:
+    """``components``, with the order of a program in place of its name."""
+    from vibraloom.files.tensor_tables import ORDERS
+
+    program = (components or "").strip().lower()
+    if program not in ORDERS:
+        return components
+    count = ORDERS[program].count(",") + 1
+    if values.shape[1:] != (count,):
+        found = "x".join(map(str, values.shape[1:]))
+        raise InputError(f"{path}: {program} writes {count} columns, this has {found}; name their order, e.g. xx,yy,zz,xy,yz,zx")
+    return ORDERS[program]
 
 
 def _order(components: str) -> list[str]:

@@ -5,7 +5,7 @@ Sources of the formats:
         version 1 with a header that holds the cell (rows are lattice vectors, Å) and the time between frames.
     LAMMPS: doc of fix ave/time: one row per step in scalar mode; ``step rows`` and numbered rows in vector mode.
     CP2K: src/qs_linres_polar_utils.F, write_polarisability_tensor: step, time, nine elements in atomic units.
-    TRAVIS: nine columns xx xy xz yx yy yz zx zy zz without a header, which makes it a plain table.
+    TRAVIS: nine columns, the rows of the tensor, without a header; by itself it looks like any plain table.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from vibraloom.files.raw_series import COLUMNS, RawSeries, time_per_step
 
 GPUMD_COMPONENTS = "xx,yy,zz,xy,yz,zx"
 """Order of GPUMD's polarizability."""
+ORDERS = {"travis": "xx,xy,xz,yx,yy,yz,zx,zy,zz"}
+"""Order of the columns of programs that do not state it, by name."""
 _CP2K_POLAR = re.compile(r"Step\s+Time \[fs\]((?:\s+[xyz]{2} \[a\.u\.\]){9})$")
 _LARGEST_STEP = 2.0**53
 

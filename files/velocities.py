@@ -7,8 +7,7 @@ is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.errors import InputError, MissingError, VibraloomError
+from vibraloom.errors import InputError, MissingError
 from vibraloom.files.elements import MASSES, SYMBOLS, masses_of
 from vibraloom.files.frames import (
+    CheckedFrames,
+    Frames,
     MemoryFrames,
     RawFrames,
-    ReaderFrames,
     Recording,
     ScaledFrames,
     Velocities,
@@ -53,8 +53,8 @@ UNITS = {
 POSITION_UNITS = {"angstrom": 1.0, "nm": 10.0, "bohr": ANGSTROM_PER_BOHR}
 """Position units by name, and their factor to Å."""
 FORMATS = (
-    ".h5 (H5MD), .extxyz, .xyz (also CP2K's), .lammpstrj or .dump (LAMMPS text), .dcd, .trr, .xtc (positions), .traj (ASE),"
-    " .npz (entries velocities or positions, masses and optionally species)"
+    ".h5 (H5MD), .extxyz, .xyz (also CP2K's and i-PI's), .lammpstrj or .dump (LAMMPS text), .dcd, .trr, .xtc (positions),"
+    " .traj (ASE), .npz (entries velocities or positions, masses and optionally species)"
 )
 _COLDEST, _HOTTEST = 30.0, 3e4
 """Kinetic temperatures (K) between which a unit is inferred: Å/fs and Å/ps differ by 1e6."""
@@ -84,8 +84,9 @@ def read_velocities(
         topology: a structure with the same atoms, for formats that name none (DCD, TRR).
 
     Raises:
-        InputError: no such file, no velocities, damaged or changing frames, NaN, steps that repeat with other values,
-            run back or jump, a unit or a time step that is missing or at odds with the file's.
+        InputError: no such file, no velocities, damaged or changing frames, steps that repeat with other values, run back or
+            jump, a unit or a time step that is missing or at odds with the file's. Of NaN, infinities and damage inside a
+            frame of a binary file when its frame is read.
         MissingError: a format that needs a package which is not installed.
         ComputationError: no space for a scratch file.
     """
@@ -130,7 +131,7 @@ def _raw(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str
     if source.stat().st_size == 0:
         raise InputError(f"{path}: an empty file; give the trajectory that was meant")
     if suffix in (".h5", ".h5md", ".hdf5"):
-        return _h5md(path, wanted, unit, elements)
+        return _h5md(path, wanted, elements)
     if suffix in (".extxyz", ".xyz"):
         from vibraloom.files.xyz import read_xyz
 
@@ -162,35 +163,29 @@ def _raw(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str
     )
 
 
-def _h5md(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str] | None) -> RawFrames:
+def _h5md(path: str | Path, wanted: str, elements: Sequence[str] | None) -> RawFrames:
     import h5py
 
-    from vibraloom.files.h5md_of_others import flat_frames, read_h5md_of_others
+    from vibraloom.files.h5md_frames import damage_named, stored_frames
+    from vibraloom.files.h5md_of_others import read_h5md_of_others
     from vibraloom.files.series import own_trajectory
-    from vibraloom.files.trajectory import StoredFrames
 
-    with _damage_named(path):
+    with damage_named(path):
         with h5py.File(path, "r") as handle:
             ours = "vibraloom" in handle
         if not ours:
-            return read_h5md_of_others(path, wanted, unit, elements)
+            return read_h5md_of_others(path, wanted, elements)
         trajectory = own_trajectory(path, arrays=False)
-        stored = StoredFrames(path, wanted)
-        frames = flat_frames(path, f"particles/all/{wanted}/value")
-    if stored.shape[:1] != trajectory.step.shape or stored.shape[1:2] != trajectory.numbers.shape:
+    frames = stored_frames(path, wanted)
+    if frames.shape[:1] != trajectory.step.shape or frames.shape[1:2] != trajectory.numbers.shape:
         raise InputError(
-            f"{path}: {wanted} has shape {stored.shape} for {len(trajectory.step)} steps and"
+            f"{path}: {wanted} has shape {frames.shape} for {len(trajectory.step)} steps and"
             f" {len(trajectory.numbers)} atoms; damaged"
         )
-
-    def read(start: int, stop: int) -> NDArray[Any]:
-        with _damage_named(path):
-            return stored.read(start, stop)
-
     if (trajectory.numbers < 1).any() or (trajectory.numbers >= len(SYMBOLS)).any():
         raise InputError(f"{path}: species holds what is no atomic number; damaged")
     return RawFrames(
-        frames or ReaderFrames(stored.shape, read),
+        frames,
         species=tuple(SYMBOLS[number] for number in trajectory.numbers.tolist()),
         masses=trajectory.masses,
         unit="angstrom/fs" if wanted == "velocity" else "angstrom",
@@ -198,18 +193,6 @@ def _h5md(path: str | Path, wanted: str, unit: str | None, elements: Sequence[st
         step_time=trajectory.timestep,
         cell=trajectory.cell,
     )
-
-
-@contextmanager
-def _damage_named(path: str | Path) -> Iterator[None]:
-    """Errors of HDF5, which a damaged file raises anywhere and of any type, as one line that names the file."""
-    try:
-        yield
-    except VibraloomError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{path}: not an H5MD file, or damaged ({reason}); make it again") from error
 
 
 def _npz(path: str | Path, wanted: str) -> RawFrames:
@@ -253,11 +236,13 @@ def _settled(
         steps, notes = steps[kept], [*notes, *dropped]
         cell = cell[kept] if cell is not None and cell.ndim == 3 else cell
     interval = _interval(path, replace(raw, steps=steps), timestep)
-    squares = mean_squares(frames, path, _PLURAL[wanted])
-    name, remark = _unit(path, wanted, raw, unit, squares, masses)
+    checked = CheckedFrames(frames, path, _PLURAL[wanted])
+    name, remark = _unit(path, wanted, raw, unit, checked, masses)
     factor = (UNITS if wanted == "velocity" else POSITION_UNITS)[name]
-    scaled = frames if factor == 1.0 else ScaledFrames(frames, factor)
-    return scaled, masses, species, interval, steps, cell, (*notes, *remark), squares * factor**2
+    scaled = checked if factor == 1.0 else ScaledFrames(checked, factor)
+    if cell is not None and raw.unit is None and raw.cell_like_positions and wanted == "position":
+        cell = cell * factor
+    return scaled, masses, species, interval, steps, cell, (*notes, *remark), raw.bead
 
 
 def _unit(
@@ -265,7 +250,7 @@ def _unit(
     wanted: str,
     raw: RawFrames,
     unit: str | None,
-    squares: NDArray[np.float64],
+    frames: Frames,
     masses: NDArray[np.float64],
 ) -> tuple[str, tuple[str, ...]]:
     """The unit of the numbers, and a note where it was inferred."""
@@ -278,10 +263,10 @@ def _unit(
         return unit, ()
     if raw.assumed_unit is not None:
         return raw.assumed_unit, ()
-    kelvin = kinetic_temperature(squares, masses)
+    kelvin = kinetic_temperature(mean_squares(frames), masses) if raw.inferable else 0.0
     for name in ("angstrom/fs", "angstrom/ps"):
         found = kelvin * UNITS[name] ** 2
-        if raw.inferable and _COLDEST <= found <= _HOTTEST:
+        if _COLDEST <= found <= _HOTTEST:
             return name, (f"velocity unit {name} inferred: the velocities then give {found:.0f} K",)
     hint = f"; {raw.unit_hint}" if raw.unit_hint else ""
     raise InputError(

@@ -1,8 +1,9 @@
-"""XYZ trajectories: extended XYZ, and the plain ones of CP2K and others.
+"""XYZ trajectories: extended XYZ, and the plain ones of CP2K, i-PI and others.
 
 Sources of the formats: extended XYZ, https://github.com/libAtoms/extxyz (``Properties=species:S:1:pos:R:3:…``,
 ``Lattice="…"`` with the lattice vectors one after the other); ASE, ase/io/extxyz.py (column ``momenta``); CP2K,
-src/motion_utils.F and src/particle_methods.F (title `` i = 10, time = 5.000, E = -17.1``, time in fs with three decimals).
+src/motion_utils.F and src/particle_methods.F (title `` i = 10, time = 5.000, E = -17.1``, time in fs with three decimals);
+i-PI, see :mod:`.ipi_titles`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.files.cells import cells_of
 from vibraloom.files.elements import SYMBOLS, masses_of
 from vibraloom.files.frames import RawFrames
+from vibraloom.files.ipi_titles import IpiTitle, is_ipi, read_ipi_title
 from vibraloom.files.raw_series import time_per_step
 from vibraloom.files.row_loops import LABEL, SKIPPED
 from vibraloom.files.text_frames import unpack
@@ -45,6 +48,7 @@ class _Xyz:
         self.name = ""
         self.column = ""
         self.cp2k = False
+        self.ipi: IpiTitle | None = None
         self.steps: list[int] = []
         self.times: list[float] = []
         self.cells: list[NDArray[np.float64] | None] = []
@@ -131,7 +135,10 @@ class _Xyz:
         """Columns, from the title or the first row of the first frame."""
         self.cp2k = _CP2K.match(title) is not None
         self._listing = self._listed(title)
-        if self._listing is not None:
+        if is_ipi(title):
+            self.ipi = read_ipi_title(f"{self._path}: {self.name}", title)
+            self._columns = ["species", *["pos" if self.ipi.kind == "position" else "vel"] * 3]
+        elif self._listing is not None:
             self._columns = self._listing
         else:
             width = len(row.split())
@@ -142,6 +149,8 @@ class _Xyz:
             first = "pos" if width == 7 or self._wanted == "position" else "vel"
             self._columns = ["species", *[first] * 3, *["vel"] * (width - 4)]
         known = _POSITION_COLUMNS if self._wanted == "position" else ("momenta", *VELOCITY_COLUMNS)
+        if self.ipi is not None and self.ipi.kind != self._wanted:
+            raise InputError(f"{self._path}: holds {self.ipi.quantity} by its title; give the file that was meant")
         self.column = next((name for name in known if name in self._columns), "")
         if not self.column or self._columns.count(self.column) != 3:
             plural = "positions" if self._wanted == "position" else "velocities"
@@ -172,6 +181,8 @@ class _Xyz:
 
     def _read_title(self, title: str, frame: int) -> None:
         """Step, time and cell of a frame; columns must be those of the first."""
+        if self.ipi is not None or is_ipi(title):
+            return self._read_ipi(title)
         cp2k = _CP2K.match(title)
         step = cp2k or _STEP.search(title)
         time = _TIME.search(title) if cp2k is None else None
@@ -198,6 +209,16 @@ class _Xyz:
             raise InputError(f"{self._path}: {self.name} has a Lattice of {len(values)} numbers; nine are needed")
         self._cell = values.reshape(3, 3) if len(values) == 9 else np.diag(values)
 
+    def _read_ipi(self, title: str) -> None:
+        found = read_ipi_title(f"{self._path}: {self.name}", title)
+        first = self.ipi
+        if first is None or (found.quantity, found.unit, found.bead) != (first.quantity, first.unit, first.bead):
+            raise InputError(
+                f"{self._path}: {self.name} has another title than frame 0 ({_shown(title.encode())}); keep one bead of one run"
+                " per file"
+            )
+        self._title, self._step, self._cell = title, found.step, found.cell
+
     def _number(self, word: str) -> float:
         try:
             value = float(word)
@@ -209,7 +230,7 @@ class _Xyz:
 
 
 def read_xyz(path: str | Path, wanted: str, unit: str | None) -> RawFrames:
-    """Read ``wanted`` (``velocity`` or ``position``) from extended XYZ, or from plain XYZ, as CP2K writes it.
+    """Read ``wanted`` (``velocity`` or ``position``) from extended XYZ, or from plain XYZ, as CP2K and i-PI write it.
 
     Args:
         path: the file.
@@ -222,7 +243,8 @@ def read_xyz(path: str | Path, wanted: str, unit: str | None) -> RawFrames:
     form = _Xyz(path, wanted)
     found = unpack(path, form)
     hint = ""
-    if wanted == "velocity" and not form.listed and len(form.roles) == 4:
+    own = form.listed or form.ipi is not None
+    if wanted == "velocity" and not own and len(form.roles) == 4:
         name = Path(path).name.lower()
         if "-pos" in name or (unit is None and not form.cp2k):
             raise InputError(
@@ -230,7 +252,7 @@ def read_xyz(path: str | Path, wanted: str, unit: str | None) -> RawFrames:
                 "--velocity-unit"
             )
         hint = "CP2K writes bohr/au_time unless its input sets UNIT"
-    if wanted == "position" and not form.listed:
+    if wanted == "position" and not own:
         hint = "CP2K and most other programs write angstrom unless told otherwise"
     rows = found.first
     steps = np.array(form.steps, dtype=np.int64) if len(form.steps) == len(form.cells) else None
@@ -241,6 +263,9 @@ def read_xyz(path: str | Path, wanted: str, unit: str | None) -> RawFrames:
     elif times is not None and len(times) > 1 and not form.cp2k:
         interval = _even(path, times)
     own_unit = "angstrom/fs" if form.column == "momenta" else "angstrom" if wanted == "position" and not hint else None
+    notes = found.frames.notes
+    if form.ipi is not None:
+        own_unit, notes = form.ipi.unit, (*notes, f"{form.ipi.quantity} of bead {form.ipi.bead} by i-PI")
     return RawFrames(
         found.frames,
         species=tuple(form.species(rows)),
@@ -254,19 +279,9 @@ def read_xyz(path: str | Path, wanted: str, unit: str | None) -> RawFrames:
         cell=cells_of(form.cells),
         inferable=wanted == "velocity" and not form.cp2k,
         unit_hint=hint,
-        notes=found.frames.notes,
+        bead=None if form.ipi is None else form.ipi.bead,
+        notes=notes,
     )
-
-
-def cells_of(cells: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    """(Å) One cell for all frames, one per frame where it changes, or None where a frame has none."""
-    known = [cell for cell in cells if cell is not None]
-    if not known or len(known) < len(cells):
-        return None
-    first = known[0]
-    if all(cell is first or np.array_equal(cell, first) for cell in known):
-        return first
-    return np.stack(known)
 
 
 def _even(path: str | Path, times: NDArray[np.float64]) -> float | None:

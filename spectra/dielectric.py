@@ -104,7 +104,7 @@ def dielectric(
             intensity=values,
             unit=unit,
             conventions=estimator.conventions(
-                values,
+                np.abs(values) if quantity == "permittivity_real" else values,  # negative between resonances, no fault
                 derivative="forward difference, divided by sinc(w dt/2)",
                 quantum="harmonic",
                 frames=min(estimator.frames) + 1,

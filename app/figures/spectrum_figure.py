@@ -188,8 +188,10 @@ def _draw_lines(axes: Any, named: Mapping[str, Spectrum]) -> None:
     first = next(iter(named.values()))
     quantity = style.quantity_label(first.quantity)
     if len({style.quantity_label(one.quantity) for one in named.values()}) > 1:
-        families = {"raman": "Raman", "sfg": "χ$^{(2)}$", "permittivity": "ε", "dielectric": "ε"}
-        quantity = families.get(first.quantity.split("_")[0], "Intensity")
+        families = {"raman": "Raman", "sfg": "χ$^{(2)}$", "permittivity": "ε", "dielectric": "ε", "irras": "−ΔR/R"}
+        kinds = {one.quantity.split("_")[0] for one in named.values()}
+        mixed = "ε, n, k" if kinds <= {"permittivity", "refractive", "extinction"} else "Intensity"
+        quantity = families.get(first.quantity.split("_")[0], "Intensity") if len(kinds) == 1 else mixed
     axes.set_ylabel(f"{quantity} ({style.unit_label(first.unit)})", fontsize=11)
     style.tidy(axes)
     if min(float(one.intensity.min()) for one in named.values()) < 0:

@@ -468,3 +468,12 @@ def test_a_refused_command_does_not_wait_for_the_sums_of_a_large_file(folder: Pa
         "Sources([Path('dipole.npy')])\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_note_of_a_reader_names_its_file_once(folder: Path) -> None:
+    values = _wave(1650, 3)
+    np.savez("run.npz", dipole=np.concatenate([values[:9], values[8:]]), step=[*range(9), *range(8, FRAMES)])
+    result = _call("ir", "--dipole", "run.npz", *UNIT, *COMMON, "-o", "ir.csv")
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.stdout.splitlines() if "repeated by a restart" in line]
+    assert len(notes) == 1 and notes[0].count("run.npz") == 1

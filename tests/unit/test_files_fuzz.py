@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,17 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from trajectory_samples import CASES, INTERVAL, write_scaled_dump, write_topology
 
 from vibraloom.errors import InputError, MissingError
-from vibraloom.files.velocities import read_velocities
+from vibraloom.files.velocities import read_positions, read_velocities
 
-_source = Path(__file__).with_name("test_files_trajectories.py")
-_spec = importlib.util.spec_from_file_location("trajectory_files", _source)
-assert _spec is not None and _spec.loader is not None
-_files = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_files)
-
-TEXT = ("extxyz", "extxyz, momenta", "cp2k", "lammps, time")
+TEXT = ("extxyz", "extxyz, momenta", "cp2k", "i-pi", "lammps, time")
+SCALED = "lammps, scaled positions"
 BINARY = ("dcd", "trr")
 CONTAINERS = ("h5md", "h5md of others", "ase")
 EXAMPLES = settings(
@@ -35,26 +30,32 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory()
 
 
+def _numbers(case: str, path: Path, options: dict[str, Any]) -> np.ndarray:
+    """Velocities of every frame, or positions."""
+    return np.asarray(read_positions(path, **options).values if case == SCALED else read_velocities(path, **options).velocities)
+
+
 @cache
 def _whole(case: str) -> tuple[bytes, np.ndarray, dict[str, Any], str]:
-    """Bytes, velocities, options and name of an intact file."""
+    """Bytes, numbers, options and name of an intact file."""
     folder = Path(_folder().name)
-    name, write, options = _files.CASES[case]
+    scaled = ("run.dump", lambda path: write_scaled_dump(path, "xs ys zs", breathing=0.01), {"timestep": INTERVAL})
+    name, write, options = scaled if case == SCALED else CASES[case]
     options = dict(options)
     if "topology" in options:
-        options["topology"] = _files._topology(folder)
+        options["topology"] = write_topology(folder)
     write(folder / name)
-    found = np.asarray(read_velocities(folder / name, **options).velocities)
+    found = _numbers(case, folder / name, options)
     return (folder / name).read_bytes(), found, options, name
 
 
 def _read(case: str, content: bytes) -> np.ndarray | None:
-    """Velocities in ``content``, None where it is refused in one line."""
+    """Numbers in ``content``, None where it is refused in one line."""
     _, _, options, name = _whole(case)
     path = Path(_folder().name) / f"damaged-{name}"
     path.write_bytes(content)
     try:
-        return np.asarray(read_velocities(path, **options).velocities)
+        return _numbers(case, path, options)
     except (InputError, MissingError) as error:
         assert "\n" not in str(error)
         assert "damaged-" in str(error) or "--" in str(error)
@@ -70,7 +71,7 @@ def _differing(found: np.ndarray, whole: np.ndarray) -> int:
 
 
 @EXAMPLES
-@given(case=st.sampled_from(TEXT + BINARY + CONTAINERS), where=st.floats(0, 1))
+@given(case=st.sampled_from((*TEXT, SCALED, *BINARY, *CONTAINERS)), where=st.floats(0, 1))
 def test_a_truncated_file_is_refused_or_gives_its_first_frames(case: str, where: float) -> None:
     content, whole, _, _ = _whole(case)
     found = _read(case, content[: int(where * len(content))])
@@ -84,6 +85,17 @@ def test_a_changed_byte_changes_one_number_at_most(case: str, where: float, flip
     at = int(where * len(content))
     found = _read(case, content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :])
     assert found is None or (_differing(found, whole) <= 1 and len(found) == len(whole))
+
+
+@EXAMPLES
+@given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_changed_byte_of_scaled_positions_changes_one_frame_at_most(where: float, flip: int) -> None:
+    # in a row it moves one atom, in the bounds of the box the atoms of that frame
+    content, whole, _, _ = _whole(SCALED)
+    at = int(where * len(content))
+    found = _read(SCALED, content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :])
+    assert found is None or (len(found) == len(whole) and np.isfinite(found).all())
+    assert found is None or np.count_nonzero((found != whole).any(axis=(1, 2))) <= 1
 
 
 @pytest.mark.parametrize("case", CONTAINERS)
@@ -114,7 +126,7 @@ def test_swapped_lines_are_refused_unless_the_atoms_are_named(case: str, first: 
 
 
 @EXAMPLES
-@given(case=st.sampled_from(TEXT), where=st.floats(0, 1, exclude_max=True), kind=st.sampled_from(["double", "delete"]))
+@given(case=st.sampled_from((*TEXT, SCALED)), where=st.floats(0, 1, exclude_max=True), kind=st.sampled_from(["double", "delete"]))
 def test_a_line_that_stands_twice_or_is_missing_is_refused(case: str, where: float, kind: str) -> None:
     content, whole, _, _ = _whole(case)
     lines = content.split(b"\n")[:-1]
@@ -126,7 +138,7 @@ def test_a_line_that_stands_twice_or_is_missing_is_refused(case: str, where: flo
 
 @EXAMPLES
 @given(
-    case=st.sampled_from(TEXT),
+    case=st.sampled_from((*TEXT, SCALED)),
     where=st.floats(0, 1, exclude_max=True),
     word=st.sampled_from([b"NaN", b"-nan", b"inf", b"Infinity", b"*********", b"1e400", b"--", b"0x1p3", b"1_0"]),
 )
@@ -144,7 +156,7 @@ def test_a_word_in_place_of_a_number_is_refused(case: str, where: float, word: b
 
 
 @EXAMPLES
-@given(case=st.sampled_from(TEXT + BINARY + CONTAINERS), content=st.binary(max_size=400))
+@given(case=st.sampled_from((*TEXT, SCALED, *BINARY, *CONTAINERS)), content=st.binary(max_size=400))
 def test_noise_is_refused(case: str, content: bytes) -> None:
     intact, _, _, _ = _whole(case)
     assert _read(case, content) is None
@@ -154,7 +166,7 @@ def test_noise_is_refused(case: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n\n"])
 def test_line_ends_of_other_systems_do_not_matter_and_blank_lines_at_the_end(ends: bytes) -> None:
-    for case in TEXT:
+    for case in (*TEXT, SCALED):
         content, whole, _, _ = _whole(case)
         damaged = content.replace(b"\n", ends) if ends == b"\r\n" else content + b"\n \n"
         found = _read(case, damaged)

@@ -11,46 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from series_samples import CELL, DIPOLE, FRAMES, TENSOR, load, refusal
 
 from vibraloom.errors import InputError
 from vibraloom.files import number_table
 from vibraloom.files.number_table import read_number_table
-from vibraloom.files.series import Series, load_series
 from vibraloom.files.trajectory import Trajectory, write_trajectory
 from vibraloom.spectra.raman import symmetric_tensors
 from vibraloom.units import ANGSTROM3_PER_BOHR3, ANGSTROM_PER_BOHR, E_ANGSTROM_PER_DEBYE
-
-FRAMES = 6
-DIPOLE = np.random.default_rng(3).normal(scale=2.0, size=(FRAMES, 3)).round(7)
-TENSOR = np.array([[1.0, 4.0, 6.0], [4.0, 2.0, 5.0], [6.0, 5.0, 3.0]])
-"""Six distinct elements: xx yy zz = 1 2 3, xy yz zx = 4 5 6."""
-CELL = np.array([[5.0, 0.0, 0.0], [0.9550649, 5.4164426, 0.0], [0.3, -0.4, 6.0]])
-"""Triclinic; rows are lattice vectors (Å)."""
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
-    def write(text: str, name: str = "series.dat") -> Path:
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-def load(path: Path, name: str = "dipole", **options: object) -> Series:
-    return load_series(path, name, **{"unit": None, "timestep": None, **options})  # type: ignore[arg-type]
-
-
-def refusal(path: Path, name: str = "dipole", **options: object) -> str:
-    """The message of a refusal: one line that names the file."""
-    with pytest.raises(InputError) as caught:
-        load(path, name, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(path) in message
-    return message
-
 
 # ---- GPUMD, LAMMPS, plain tables -------------------------------------------------------------------------------------
 
@@ -150,6 +118,14 @@ def test_nine_columns_of_travis_need_their_order_and_keep_it(written: Callable[.
     series = load(written(text), "polarizability", unit="angstrom^3", timestep=1.0, components=components)
     columns = symmetric_tensors(series.values, series.components)[0]
     np.testing.assert_allclose(columns[0], np.arange(1.0, 7.0), rtol=1e-12)
+    unnamed = load(written(text), "polarizability", unit="angstrom^3", timestep=1.0)
+    assert unnamed.components is None
+    for name in ("travis", " TRAVIS"):
+        assert load(written(text), "polarizability", unit="angstrom^3", timestep=1.0, components=name).components == components
+    assert "text table does not say in what unit" in refusal(written(text), "polarizability", timestep=1.0, components="travis")
+    six = "".join(" ".join(f"{value:.6f}" for value in range(1, 7)) + "\n" for _ in range(4))
+    message = refusal(written(six), "polarizability", unit="angstrom^3", timestep=1.0, components="travis")
+    assert "travis writes 9 columns, this has 6" in message
 
 
 def test_units_are_converted_and_asked_for(written: Callable[..., Path], tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ VECTOR = """\
 2 11.6358
 3 10.9534
 """
+TRAVIS = """\
+1.50000000 0.01000000 -0.02000000 0.01000000 1.25000000 0.03000000 -0.02000000 0.03000000 1.75000000
+1.51000000 0.01100000 -0.02100000 0.01100000 1.26000000 0.03100000 -0.02100000 0.03100000 1.76000000
+1.52000000 0.01200000 -0.02200000 0.01200000 1.27000000 0.03200000 -0.02200000 0.03200000 1.77000000
+"""
 PLAIN = "# x y z\n1.25 -2.5e-1 3\n1.5 -2.75e-1 4\n1.75 -3.5e-1 5\n"
 SAMPLES = {
     "moments": ("dipole", "".join(BLOCKS)),
@@ -145,6 +150,7 @@ SAMPLES = {
     "lammps scalar": ("dipole", SCALAR),
     "lammps vector": ("dipole", VECTOR),
     "plain": ("dipole", PLAIN),
+    "polarizability of travis": ("polarizability", TRAVIS),
 }
 _FRAME = {
     "moments": r"Dipole moment \[Debye\] *\n +X= *(\S+) *Y= *(\S+) *Z= *(\S+) +Total",
@@ -187,6 +193,7 @@ def check(kind: str, data: bytes) -> Series | None:
                 quantity,
                 unit=None if kind in _FRAME or kind == "polarizability file" else DIMENSIONS[quantity][0],
                 timestep=None if kind in _TIMED else 0.5,
+                components="travis" if "travis" in kind else None,
             )
         except InputError as error:
             assert str(error).isprintable()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import click
 
 from vibraloom.app.cli.spectrum.options import FILE, Output, Sources, check, finish, output_options, temperature_option
+from vibraloom.app.cli.spectrum.work import Work
 from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def harmonic(
     Prints the table of modes: wavenumber, assignment, km/mol, activity.
     """
     check(output)
+    work = Work.begin()
     if (phonopy is None) == (derivatives is None):
         raise InputError("--phonopy or --derivatives: give one of them")
     from vibraloom.spectra.harmonic_spectra import harmonic_spectra
@@ -86,7 +88,7 @@ def harmonic(
     else:
         files[:0] = sorted(each for each in source.iterdir() if each.is_file())
     result: Any = next(iter(chosen.values())) if len(chosen) == 1 else chosen
-    finish(result, Sources(files), output, "Harmonic spectrum")
+    finish(result, work, Sources(files), output, "Harmonic spectrum")
 
 
 def _read(

@@ -11,11 +11,14 @@ import click
 from vibraloom.errors import InputError
 
 if TYPE_CHECKING:
+    from vibraloom.app.cli.spectrum.work import Work
     from vibraloom.files.series import Series
     from vibraloom.spectra.spectrum import Spectrum
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+_KINETIC_TOLERANCE = 2.0
+"""Kinetic and stated temperature may differ by this factor; beyond it, a unit is wrong."""
 
 
 class Output(TypedDict):
@@ -82,8 +85,30 @@ def _with(function: Decorated, *options: Callable[[Decorated], Decorated]) -> De
     return function
 
 
+def trajectory_options(function: Decorated) -> Decorated:
+    """Add what a trajectory may not say itself."""
+    return _with(
+        function,
+        click.option(
+            "--velocity-unit",
+            help="angstrom/fs, angstrom/ps, nm/ps, bohr/au_time, angstrom/akma, where the file does not say.",
+        ),
+        click.option("--topology", type=FILE, help="A structure with the same atoms, where the file names none (.dcd, .trr)."),
+        click.option("--elements", help="Symbols of LAMMPS types 1, 2, …, e.g. O,H, where the dump does not say."),
+    )
+
+
+def symbols_of(elements: str | None) -> list[str] | None:
+    """--elements as a list."""
+    return None if elements is None else [symbol.strip() for symbol in elements.split(",")]
+
+
 timestep_option = click.option(
     "--timestep", type=float, help="Time between the frames in the file, in fs (where the file does not carry its own)."
+)
+cell_option = click.option(
+    "--cell",
+    help="Cell in angstrom, 'a b c' or nine numbers; of a Berry-phase dipole it undoes jumps by the polarisation quantum.",
 )
 temperature_option = click.option("--temperature", type=float, required=True, help="Temperature in K.")
 correction_option = click.option(
@@ -126,6 +151,7 @@ def estimator_of(estimate: Estimate) -> dict[str, Any]:
 
 
 def read_replicas(
+    work: Work,
     paths: Sequence[Path],
     name: str,
     *,
@@ -142,7 +168,8 @@ def read_replicas(
     from vibraloom.files.series import load_series
 
     try:
-        read = [load_series(path, name, unit=unit, timestep=timestep, components=components) for path in paths]
+        with work.reading(paths):
+            read = [load_series(path, name, unit=unit, timestep=timestep, components=components) for path in paths]
     except InputError as error:
         raise InputError(str(error).replace("--unit", option)) from error
     first = read[0]
@@ -184,8 +211,8 @@ def moments_of(paths: Sequence[Path], read: Sequence[Series], cell: str | None =
     """
     from vibraloom.spectra.dipole import unwrap_dipole
 
-    notes = notes_of(paths, read)
-    vectors = None if cell is None else _vectors(cell)
+    notes = notes_of(read)
+    vectors = vectors_of(cell)
     moments = []
     for path, one in zip(paths, read, strict=True):
         if vectors is None and not one.folded:
@@ -204,12 +231,31 @@ def moments_of(paths: Sequence[Path], read: Sequence[Series], cell: str | None =
     return (moments if len(moments) > 1 else moments[0]), notes
 
 
-def notes_of(paths: Sequence[Path], read: Sequence[Series]) -> list[str]:
-    """What the readers want said, each with its file."""
-    return [f"{path.name}: {note}" for path, one in zip(paths, read, strict=True) for note in one.notes]
+def notes_of(read: Sequence[Series]) -> list[str]:
+    """What the readers want said; each names its file."""
+    return [note for one in read for note in one.notes]
 
 
-def _vectors(cell: str) -> Any:
+def check_kinetic(path: Path, kinetic: float, stated: float | None) -> None:
+    """Refuse velocities whose kinetic temperature (K) is far from the one stated, if one is: their unit is wrong.
+
+    Raises:
+        InputError: they differ by more than a factor of two, or nothing moves.
+    """
+    if kinetic <= 0.0:
+        raise InputError(f"{path}: all velocities are zero; nothing moves in this file")
+    if stated is not None and not kinetic / _KINETIC_TOLERANCE < stated < kinetic * _KINETIC_TOLERANCE:
+        raise InputError(f"{path}: velocities give {kinetic:.4g} K, not {stated:g} K as stated; check --velocity-unit")
+
+
+def vectors_of(cell: str | None) -> Any:
+    """--cell as lattice vectors (Å) in rows, or None.
+
+    Raises:
+        InputError: neither three nor nine numbers.
+    """
+    if cell is None:
+        return None
     import numpy as np
 
     try:
@@ -266,6 +312,7 @@ class Sources:
 
 def finish(
     result: Spectrum | dict[str, Spectrum],
+    work: Work,
     sources: Sources,
     output: Output,
     title: str,
@@ -289,12 +336,17 @@ def finish(
             kept = scaled(kept, output["frequency_scale"])
         return kept if output["limits"] is None else kept.between(*output["limits"])
 
+    work.enter("checksums")
+    sources.entries()
+    work.enter("writing")
     spectra: Spectrum | dict[str, Spectrum]
     spectra = prepared(result) if isinstance(result, Spectrum) else {name: prepared(one) for name, one in result.items()}
     write_outputs(output["outputs"], spectra, title=output["title"] or title, limits=output["limits"])
-    first = spectra if isinstance(spectra, Spectrum) else next(iter(spectra.values()))
-    several = [] if isinstance(spectra, Spectrum) else list(spectra)
-    what = f"{', '.join(several) or first.quantity} ({first.unit}), {len(first.wavenumber)} bins"
+    work.end()
+    named = {spectra.quantity: spectra} if isinstance(spectra, Spectrum) else spectra
+    first = next(iter(named.values()))
+    units = dict.fromkeys(one.unit for one in named.values())
+    what = f"{', '.join(named)} ({', '.join(units)}), {len(first.wavenumber)} bins"
     for path in output["outputs"]:
         click.echo(f"wrote {path}: {what}")
     for note in first.conventions.notes:

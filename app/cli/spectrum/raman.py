@@ -22,6 +22,7 @@ from vibraloom.app.cli.spectrum.options import (
     temperature_option,
     timestep_option,
 )
+from vibraloom.app.cli.spectrum.work import Work
 
 
 @click.command()
@@ -61,10 +62,11 @@ def raman(
     One file holds all geometries: isotropic, anisotropic, vv, vh, unpolarized.
     """
     check(estimate)
-    sources = Sources(paths)
+    work, sources = Work.begin(), Sources(paths)
     from vibraloom.spectra.raman import raman as raman_spectra
 
-    read = read_replicas(paths, "polarizability", unit=unit, timestep=timestep, components=components)
+    read = read_replicas(work, paths, "polarizability", unit=unit, timestep=timestep, components=components)
+    work.enter("correlating")
     spectra = raman_spectra(
         [one.values for one in read] if len(read) > 1 else read[0].values,
         read[0].timestep,
@@ -76,4 +78,4 @@ def raman(
         components=order_of(paths, read),
         **estimator_of(estimate),
     )
-    finish(spectra, sources, estimate, "Raman spectrum", notes_of(paths, read))
+    finish(spectra, work, sources, estimate, "Raman spectrum", notes_of(read))
