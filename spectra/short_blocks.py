@@ -73,19 +73,17 @@ class ShortBlocks:
             width = max(4, min(columns, GROUP_BYTES // (self.length * dtype.itemsize)))
             if not len(padded):
                 padded = np.empty((width, self.length), dtype=dtype)
-            here = []
             for group, first in enumerate(range(0, columns, width)):
                 some = padded[: min(width, columns - first)]
                 lay_out(some, frames[:, first : first + width])
                 transforms = scipy.fft.rfft(some, axis=-1)
-                here.append(transforms)
                 for number, pairing in enumerate(pairings):
                     inside = (pairing.left >= first) & (pairing.left < first + width)
                     entries = pairing.left[inside] - first, pairing.weights[inside]
                     _add_power(power[block, number], transforms.view(dtype), *entries)
                     if block:
                         _add_cross(cross[block - 1, number], before[group], transforms, *entries)
-            before = here
+                before[group : group + 1] = [transforms]  # what it takes the place of is not needed any more
         return power, cross
 
     def sums(self, power: Array, cross: ComplexArray) -> Array:

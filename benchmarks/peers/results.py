@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -139,28 +140,40 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _markdown(report: Report) -> str:
+def _heading(report: Report) -> str:
     versions = [f"{name} {installed_version(name)}" for name in ("vibraloom", "numpy", "scipy", "numba")]
     peers = [f"{name} {version(name)}" for name in requirements() if name not in report.failures]
     size = " Small sizes (`--quick`): a check that everything runs, no measurement." if report.quick else ""
-    parts = [
-        f"Measured {datetime.now(UTC):%Y-%m-%d} on {_processor()}, Python {platform.python_version()};"
-        f" {', '.join(versions)}; {', '.join(peers)}.{size}",
-    ]
+    return f"{_processor()}, Python {platform.python_version()}; {', '.join(versions)}; {', '.join(peers)}.{size}"
+
+
+def _sections(report: Report) -> dict[str, str]:
+    """Title → its tables in Markdown."""
+    found: dict[str, list[str]] = {}
     for title, head, lines in report.tables:
         if title:
-            parts.append(f"### {title}")
+            found[title] = [f"Measured {datetime.now(UTC):%Y-%m-%d}."]
         rows = [head, tuple("---" for _ in head), *lines]
-        parts.append("\n".join("| " + " | ".join(each.replace("|", "\\|") for each in row) + " |" for row in rows))
-    if report.failures:
-        parts.append("Not measured, or in disagreement:")
-        parts.append("\n".join(f"- {name}: {failure}" for name, failure in report.failures.items()))
-    return "\n\n".join(parts)
+        table = "\n".join("| " + " | ".join(each.replace("|", "\\|") for each in row) + " |" for row in rows)
+        found[[*found][-1]].append(table)
+    return {title: "\n\n".join(parts) for title, parts in found.items()}
 
 
 def write(report: Report) -> None:
-    """Put the tables between the markers of :data:`DOCUMENT`."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{_markdown(report)}\n\n{END}{after}", encoding="utf-8")
+    """Put the tables between the markers of :data:`DOCUMENT`; those of cases that were left out this time stay."""
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
+    earlier, after = rest.split(END)
+    sections = dict(re.findall(r"^### (.*)\n\n((?:(?!^### |^Not measured)[\s\S])*)", earlier, re.M))
+    sections = {title: text.strip() for title, text in sections.items()} | _sections(report)
+    parts = [_heading(report), *(f"### {title}\n\n{text}" for title, text in sorted(sections.items(), key=_order))]
+    if report.failures:
+        failures = "\n".join(f"- {name}: {failure}" for name, failure in report.failures.items())
+        parts.append(f"Not measured, or in disagreement:\n\n{failures}")
+    text = "\n\n".join(parts)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def _order(section: tuple[str, str]) -> tuple[int, str]:
+    """A, C, B, the pairs, the files."""
+    begins = ("A:", "C:", "B:", "Pairs", "Trajectory")
+    return next((place for place, begin in enumerate(begins) if section[0].startswith(begin)), len(begins)), section[0]

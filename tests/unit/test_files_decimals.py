@@ -20,7 +20,7 @@ def test_decimals_are_read_as_python_reads_them() -> None:
         assert _decimal(text)[2] == decimals.GOOD, text
     assert math.copysign(1.0, _value("-0.0")) == -1.0
     long = list(map(repr, (generator.normal(size=1000) * 10.0 ** generator.integers(-250, 200, 1000)).tolist()))
-    long += [f"{value:.25f}" for value in generator.normal(size=300)]
+    long += [f"{value:.{digits}f}" for digits in (18, 19, 20, 21, 25) for value in generator.normal(size=300)]
     long += ["0." + "0" * 30 + "1234567890123456789012345", "123456789012345.678901234567890123"]
     for text in long:
         assert abs(_value(text) - float(text)) <= math.ulp(float(text)), text
