@@ -34,6 +34,8 @@ NEEDS = {
     "ase.sampling": DFT | DEEPMD,
     "charges.response": set(),
     "correlation.job": set(),
+    "cp2k.convert": set(),
+    "cp2k.response_job": set(),
     "deepmd.response": DFT | DEEPMD,
     "deepmd.training": DFT | DEEPMD,
     "lammps.convert": set(),
