@@ -33,6 +33,7 @@ UNITS = {
     "potential_energy": "eV",
     "kinetic_energy": "eV",
     "temperature": "K",
+    "forces": "eV/angstrom",
     "dipole": "e*angstrom",
     "polarizability": "angstrom^3",
     "current": "e*angstrom/fs",

@@ -66,10 +66,15 @@ def folder_of(node: orm.CalcJobNode) -> orm.RemoteData | None:
 def stop_orphan(node: orm.CalcJobNode) -> bool:
     """Stop the job of an attempt whose watcher died, so that no two processes write into one folder.
 
-    Only a process that runs in the attempt's own folder is stopped: a number alone may belong to someone else.
+    Without a queue only a process that runs in the attempt's own folder is stopped: a number alone may belong to
+    someone else. In a queue, what carries the attempt's UUID as its name is cancelled.
     """
     job_id, workdir = node.get_job_id(), node.get_remote_workdir()
-    if node.is_finished or job_id is None or workdir is None or node.computer.scheduler_type != "core.direct":
+    if node.is_finished or workdir is None:
+        return False
+    if node.computer.scheduler_type == "vibraloom.slurm":
+        return _cancel(node, workdir)
+    if job_id is None or node.computer.scheduler_type != "core.direct":
         return False
     import psutil
 
@@ -89,6 +94,16 @@ def stop_orphan(node: orm.CalcJobNode) -> bool:
             process.kill()
     psutil.wait_procs(alive, timeout=5)
     return True
+
+
+def _cancel(node: orm.CalcJobNode, workdir: str) -> bool:
+    from vibraloom.calculators.slurm.scheduler import VibraloomSlurmScheduler
+
+    scheduler = node.computer.get_scheduler()
+    assert isinstance(scheduler, VibraloomSlurmScheduler)
+    with node.get_authinfo().get_transport() as transport:
+        scheduler.set_transport(transport)
+        return bool(scheduler.cancel_job_in(workdir))
 
 
 def continued(process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bool = False) -> tuple[dict[str, Any], str | None]:

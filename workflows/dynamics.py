@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, CalcJob, ProcessHandlerReport, process_handler, while_
+from aiida.engine import BaseRestartWorkChain, CalcJob, ProcessBuilder, ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from vibraloom.calculators.ase.calcjob import AseDynamicsCalculation
+from vibraloom.calculators.cp2k.input_builder import dynamics
+from vibraloom.calculators.cp2k.refusals import refuse
+from vibraloom.calculators.cp2k.settings import Cp2kSettings, MdSettings
 from vibraloom.calculators.lammps.calcjob import LammpsCalculation
 from vibraloom.workflows.attempts import CONTINUED, continued
+from vibraloom.workflows.cp2k import Cp2kBaseWorkChain, in_a_box
+from vibraloom.workflows.placement import PlacesJobs
 
 
-class DynamicsWorkChain(BaseRestartWorkChain):
+class DynamicsWorkChain(PlacesJobs, BaseRestartWorkChain):
     """Contract of every engine: structure in, one H5MD trajectory per replica out."""
 
     _process_class: ClassVar[type[CalcJob]]
@@ -80,3 +86,39 @@ class LammpsDynamicsWorkChain(DynamicsWorkChain):
     """Dynamics with a classical model in LAMMPS."""
 
     _process_class = LammpsCalculation
+
+
+class Cp2kDynamicsWorkChain(Cp2kBaseWorkChain):
+    """First-principles dynamics in CP2K: one trajectory over all segments, with the dipole of every frame."""
+
+    @classmethod
+    def get_builder_from_protocol(  # type: ignore[override]
+        cls,
+        code: orm.AbstractCode,
+        structure: orm.StructureData,
+        protocol: str = "balanced",
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        md: Mapping[str, Any],
+        functional: str = "PBE-D3",
+        converter: orm.AbstractCode | None = None,
+    ) -> ProcessBuilder:
+        """Inputs of a trajectory.
+
+        Args:
+            code, structure, protocol, overrides, options, functional, converter: as for the base work chain.
+            md: entries of :class:`MdSettings`: temperature (K), steps, seed, timestep (fs), every, ….
+
+        Raises:
+            InputError: a setting is not allowed, or what is asked for is physically impossible.
+        """
+        settings = Cp2kSettings.from_protocol(protocol, functional, dict(overrides or {}))
+        asked = MdSettings.checked(md)
+        structure = in_a_box(structure)
+        atoms = structure.get_ase()
+        wanted = {"wannier"} if asked.wannier_every else set()
+        warnings = refuse(atoms, settings, wanted)
+        parameters = dynamics(atoms, settings, asked)
+        record = {"seed": asked.seed, "replica": asked.replica, "dynamics": asked.model_dump(mode="json"), "warnings": warnings}
+        return cls.builder_of(code, structure, parameters, settings, options, converter, **record)

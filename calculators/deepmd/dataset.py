@@ -13,12 +13,14 @@ from vibraloom.calculators.deepmd.plane_markers import with_markers
 from vibraloom.errors import InputError, MissingError
 
 FIELDS = ("positions", "numbers", "energy", "forces", "dipole", "polarizability")
+PERIODIC_FIELDS = ("cell", "virial")
+"""Read where they are there: without ``cell`` a frame is a free molecule."""
 
 
 def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Labels of one molecule: positions (Å) (F, A, 3), numbers (A,), energy (eV) (F,), forces (eV/Å) (F, A,
-    3),
-    dipole (e·Å) (F, 3), polarizability (Å³) (F, 3, 3).
+    """Labels of one molecule or cell: positions (Å) (F, A, 3), numbers (A,), energy (eV) (F,), forces (eV/Å)
+    (F, A, 3), dipole (e·Å) (F, 3), polarizability (Å³) (F, 3, 3); of a cell also its rows (Å) (F, 3, 3) and the
+    virial (eV) (F, 3, 3).
 
     Raises:
         InputError: no such file, an array is missing or has another shape, or holds a value that is no
@@ -26,13 +28,13 @@ def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            labels = {name: stored[name] for name in FIELDS if name in stored}
+            labels = {name: stored[name] for name in (*FIELDS, *PERIODIC_FIELDS) if name in stored}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; label frames first") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not an npz file of plain arrays; label frames again") from error
     missing = [name for name in ("positions", "numbers") if name not in labels]
-    if missing or len(labels) < 3:
+    if missing or not any(name in labels for name in FIELDS[2:]):
         raise InputError(f"{path}: array {', '.join(missing or FIELDS[2:])} is missing; label frames again")
     frames, atoms = labels["positions"].shape[:2]
     shapes = {
@@ -42,6 +44,8 @@ def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
         "forces": (frames, atoms, 3),
         "dipole": (frames, 3),
         "polarizability": (frames, 3, 3),
+        "cell": (frames, 3, 3),
+        "virial": (frames, 3, 3),
     }
     for name, values in labels.items():
         if values.shape != shapes[name]:
@@ -149,10 +153,14 @@ def _data(labels: dict[str, NDArray[Any]], frames: NDArray[np.int64]) -> dict[st
         "atom_numbs": [int((numbers == number).sum()) for number in elements],
         "atom_types": np.array([elements.index(int(number)) for number in numbers]),
         "orig": np.zeros(3),
-        "cells": np.tile(100.0 * np.eye(3), (count, 1, 1)),  # not used: nopbc
         "coords": labels["positions"][frames],
-        "nopbc": True,
     }
+    if "cell" in labels:
+        data["cells"] = labels["cell"][frames]
+    else:
+        data |= {"cells": np.tile(100.0 * np.eye(3), (count, 1, 1)), "nopbc": True}  # the cells are not used
+    if "virial" in labels:
+        data["virials"] = labels["virial"][frames]
     if "energy" in labels:
         data["energies"] = labels["energy"][frames]
     if "forces" in labels:

@@ -27,12 +27,16 @@ ANGSTROM_PER_BOHR = codata.physical_constants["Bohr radius"][0] / codata.angstro
 """One bohr in Å."""
 EV_PER_HARTREE = codata.physical_constants["Hartree energy in eV"][0]
 """One hartree in eV."""
+ATOMIC_TIME_IN_FS = codata.physical_constants["atomic unit of time"][0] / codata.femto
+"""One atomic unit of time in fs."""
 E_ANGSTROM_PER_DEBYE = 1e-21 / codata.c / codata.e / codata.angstrom
 """One debye in e·Å."""
 ANGSTROM3_PER_BOHR3 = ANGSTROM_PER_BOHR**3
 """One atomic unit of polarizability (volume) in Å³."""
 KCAL_PER_MOL_IN_EV = codata.calorie * 1e3 / codata.N_A / codata.e
 """One kcal/mol in eV."""
+GIGAPASCAL_IN_EV_PER_ANGSTROM3 = codata.giga * codata.angstrom**3 / codata.e
+"""One gigapascal in eV/Å³."""
 GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3 = 1e-3 / codata.atomic_mass * 1e-24
 """One g/cm³ in amu/Å³."""
 

@@ -1,0 +1,183 @@
+"""Harmonic modes of CP2K: wavenumbers, displacements, infrared and Raman intensities, and the dipole's slope along each mode.
+
+Sources of the formats, in CP2K's repository: src/motion/vibrational_analysis.F (``VIB|`` blocks of three modes; the
+displacements in the log have two decimals), src/motion/molden_utils.F (``-VIBRATIONS-1.mol``: wavenumbers and displacements
+with six). Atoms that are fixed take no part in a partial Hessian and have zero displacement.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.calculators.cp2k.printed_frames import read_dipoles
+from vibraloom.errors import ComputationError, InputError
+from vibraloom.spectra.harmonic import KM_PER_MOL_PER_E2_PER_AMU
+from vibraloom.units import ANGSTROM_PER_BOHR, E_ANGSTROM_PER_DEBYE
+
+Array = NDArray[np.float64]
+
+DISPLACEMENT = 0.01
+"""(bohr) VIBRATIONAL_ANALYSIS/DX where the input does not say."""
+
+UNITS = {
+    "wavenumber": "cm^-1, imaginary ones negative",
+    "displacement": "Cartesian, each mode of norm 1",
+    "reduced_mass": "amu",
+    "infrared": "km/mol",
+    "raman": "angstrom^4/amu",
+    "depolarisation": "ratio, plane-polarised light",
+    "depolarisation_natural": "ratio, natural light",
+    "dipole_slope": "e/amu^(1/2), d mu / dQ",
+}
+_LINES = {
+    "wavenumber": rb"Frequency \(cm\^-1\)",
+    "infrared": rb"IR int \(KM/Mole\)",
+    "raman": rb"Raman \(A\^4/amu\)",
+    "depolarisation": rb"Depol Ratio \(P\)",
+    "depolarisation_natural": rb"Depol Ratio \(U\)",
+    "reduced_mass": rb"Red\.Masses \(a\.u\.\)",
+}
+_MOVE = re.compile(rb"Energy and Forces for particle: +(\d+) +coordinate: ([XYZ]) ([-+]) D[XYZ]")
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Harmonic modes; all Arrays have the modes along their first axis, M of them.
+
+    Attributes:
+        wavenumber: (cm^-1) shape (M,), imaginary ones negative.
+        displacement: shape (M, A, 3), Cartesian, each mode of norm 1.
+        reduced_mass: (amu) shape (M,), of a displacement of norm 1.
+        infrared: (km/mol) shape (M,), or None.
+        raman: (Å⁴/amu) shape (M,), or None.
+        depolarisation: shape (M,), of light polarised in a plane, or None.
+        depolarisation_natural: shape (M,), of natural light, or None.
+        dipole_slope: (e/amu^1/2) shape (M, 3), d mu / dQ with Q the mass-weighted displacement, or None.
+    """
+
+    wavenumber: Array
+    displacement: Array
+    reduced_mass: Array
+    infrared: Array | None = None
+    raman: Array | None = None
+    depolarisation: Array | None = None
+    depolarisation_natural: Array | None = None
+    dipole_slope: Array | None = None
+
+    def arrays(self) -> dict[str, Array]:
+        """Name → Array of what is there."""
+        return {name: values for name, values in vars(self).items() if values is not None}
+
+
+def read_modes(folder: Path, masses: Array, project: str = "cp2k") -> Modes:
+    """Modes of a finished vibrational analysis.
+
+    Args:
+        folder: with ``cp2k.out``, ``cp2k-VIBRATIONS-1.mol`` and, for the slope of the dipole, ``cp2k-dipole.dat``.
+        masses: (amu) Array with shape (A,).
+        project: begin of the names.
+
+    Raises:
+        InputError: no modes, a damaged file, or a log and a file that contradict each other.
+    """
+    log = folder / f"{project}.out"
+    text = log.read_bytes()
+    found = {name: _values(log, text, mark) for name, mark in _LINES.items()}
+    wavenumber = found["wavenumber"]
+    if wavenumber is None:
+        raise InputError(f"{log}: holds no normal modes; the vibrational analysis did not finish")
+    for name, values in found.items():
+        if values is not None and len(values) != len(wavenumber):
+            raise InputError(f"{log}: {len(values)} values of {name} for {len(wavenumber)} modes; damaged: run it again")
+    printed, displacement = _molden(folder / f"{project}-VIBRATIONS-1.mol", len(masses))
+    if len(printed) != len(wavenumber) or np.abs(printed - wavenumber).max() > 0.01:
+        raise InputError(f"{folder / f'{project}-VIBRATIONS-1.mol'}: other modes than in {log.name}; run it again")
+    norm = np.linalg.norm(displacement.reshape(len(displacement), -1), axis=1)
+    if not (norm > 0).all():
+        raise InputError(f"{log.name}: mode {int(np.argmin(norm))} moves no atom; damaged: run it again")
+    displacement = displacement / norm[:, None, None]
+    return Modes(
+        wavenumber,
+        displacement,
+        np.einsum("a,mai,mai->m", masses, displacement, displacement),
+        found["infrared"],
+        found["raman"],
+        found["depolarisation"],
+        found["depolarisation_natural"],
+        _slopes(folder, project, text, displacement, masses),
+    )
+
+
+def infrared_of(slope: Array) -> Array:
+    """(km/mol) Array with shape (M,) of the slopes (e/amu^1/2) with shape (M, 3): 974.88 km/mol per e²/amu."""
+    intensity: Array = KM_PER_MOL_PER_E2_PER_AMU * (slope**2).sum(axis=1)
+    return intensity
+
+
+def _values(path: Path, text: bytes, mark: bytes) -> Array | None:
+    lines = re.findall(rb"\n *VIB\|" + mark + rb" *([^\n]*)", text)
+    if not lines:
+        return None
+    try:
+        values = np.array([float(word) for line in lines for word in line.split()])
+    except ValueError as error:
+        raise ComputationError(f"{path.name}: a value of a mode did not fit its column or is no number; run it again") from error
+    if not np.isfinite(values).all():
+        raise ComputationError(f"{path.name}: a value of a mode is not finite; run it again")
+    return values
+
+
+def _molden(path: Path, atoms: int) -> tuple[Array, Array]:
+    """Wavenumbers (cm^-1) and displacements."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; print VIBRATIONAL_ANALYSIS/PRINT/MOLDEN_VIB")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    sections = dict(re.findall(r"\[([A-Z-]+)\][^\n]*\n([^\[]*)", text))
+    try:
+        wavenumber = np.array([float(word) for word in sections["FREQ"].split()])
+        blocks = re.split(r"vibration +\d+", sections["FR-NORM-COORD"])[1:]
+        moves = np.array([[float(word) for word in block.split()] for block in blocks]).reshape(-1, atoms, 3)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: damaged, or of other atoms than job.json; run it again") from error
+    if len(moves) != len(wavenumber) or not np.isfinite(moves).all():
+        raise InputError(f"{path}: {len(wavenumber)} wavenumbers and {len(moves)} displacements; damaged: run it again")
+    return wavenumber, moves
+
+
+def _slopes(folder: Path, project: str, text: bytes, displacement: Array, masses: Array) -> Array | None:
+    """d mu / dQ from the dipoles of the displaced structures; None where they cannot be told apart.
+
+    CP2K moves every coordinate by +DX, then every one by -DX, and ends at rest; all dipoles go into one file.
+    """
+    moves = [(int(atom) - 1, b"XYZ".index(axis), 1 if sign == b"+" else -1) for atom, axis, sign in _MOVE.findall(text)]
+    # of a single replica: several would print side by side
+    series = read_dipoles(folder / f"{project}-dipole.dat") or read_dipoles(folder / f"{project}-r-0.out")
+    if series is None or len(series.values) != len(moves) + 1 or len(set(moves)) != len(moves):
+        return None
+    dipole = series.values * E_ANGSTROM_PER_DEBYE
+    if series.folded and series.cell is not None:
+        # every displaced dipole lies near the one at rest, which is the last
+        whole = np.round((dipole - dipole[-1]) @ np.linalg.inv(series.cell.reshape(-1, 3, 3)[0]))
+        dipole = dipole - whole @ series.cell.reshape(-1, 3, 3)[0]
+    step = _displacement(folder / f"{project}.inp") * ANGSTROM_PER_BOHR
+    slope = np.zeros((*displacement.shape[1:], 3))
+    for (atom, axis, sign), value in zip(moves, dipole, strict=False):
+        slope[atom, axis] += sign * value / (2 * step)
+    # a displacement u of norm 1 by the length s has Q = s (sum of m u²)^1/2
+    weight = np.sqrt(np.einsum("a,mai,mai->m", masses, displacement, displacement))
+    result: Array = np.einsum("mai,aij->mj", displacement, slope) / weight[:, None]
+    return result
+
+
+def _displacement(path: Path) -> float:
+    """(bohr) DX of the input."""
+    if path.is_file():
+        matched = re.search(r"^\s*DX\s+(?:\[bohr\]\s*)?(\S+)\s*$", path.read_text(errors="replace"), re.MULTILINE | re.IGNORECASE)
+        if matched:
+            return float(matched[1])
+    return DISPLACEMENT

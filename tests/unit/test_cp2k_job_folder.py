@@ -1,0 +1,165 @@
+"""What a CP2K job writes into its folder and what its script runs; nothing is submitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DYNAMICS: dict[str, Any] = {
+    "GLOBAL": {"RUN_TYPE": "MD"},
+    "FORCE_EVAL": {"METHOD": "QS", "DFT": {"CHARGE": 1, "SCF": {"SCF_GUESS": "ATOMIC"}}},
+    "MOTION": {"MD": {"STEPS": 100, "TIMESTEP": 0.5}, "PRINT": {"TRAJECTORY": {"EACH": {"MD": 5}}}},
+}
+RESTART = " &MOTION\n   &MD\n     STEP_START_VAL  40\n   &END MD\n &END MOTION\n &FORCE_EVAL\n &END FORCE_EVAL\n"
+
+Written = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def written(project: Path, tmp_path: Path) -> Iterator[Written]:
+    """Name → text of the files of a job with these inputs; the script is ``_aiidasubmit.sh``."""
+    from aiida import orm
+    from aiida.common.folders import SandboxFolder
+    from aiida.manage import get_manager
+    from ase.build import molecule
+
+    from vibraloom.calculators.cp2k.calcjob import Cp2kCalculation
+
+    computer = orm.load_computer("localhost")
+    engine = orm.InstalledCode(label=f"cp2k-{tmp_path.name}", computer=computer, filepath_executable="/bin/false").store()
+    runner = get_manager().create_runner(communicator=None)  # no broker runs here
+
+    def write(parameters: dict[str, Any] = DYNAMICS, *, options: dict[str, Any] | None = None, **inputs: Any) -> dict[str, str]:
+        given = {
+            "code": engine,
+            "converter": orm.load_code("python@localhost"),
+            "structure": orm.StructureData(ase=molecule("H2O", cell=[6, 7, 8], pbc=True)),
+            "parameters": orm.Dict(parameters),
+            "metadata": {"options": options or {}},
+        }
+        process = runner.instantiate_process(Cp2kCalculation, **(given | inputs))
+        with SandboxFolder() as folder:
+            info = process.presubmit(folder)
+            files = {path.name: path.read_text() for path in Path(folder.abspath).iterdir() if path.is_file()}
+        files["links"] = json.dumps(info.remote_symlink_list or [])
+        files["copied"] = json.dumps(info.local_copy_list)
+        return files
+
+    yield write
+
+
+def run_lines(files: dict[str, str]) -> list[str]:
+    """Lines of the script that start a program."""
+    return [line for line in files["_aiidasubmit.sh"].splitlines() if ".inp'" in line or "convert" in line]
+
+
+def test_a_plain_input_gets_name_cell_and_coordinates_and_its_record(written: Written) -> None:
+    files = written()
+    assert "PROJECT cp2k" in files["cp2k.inp"] and "COORD_FILE_NAME structure.xyz" in files["cp2k.inp"]
+    assert "A 6 0 0\n" in files["cp2k.inp"] and "C 0 0 8\n" in files["cp2k.inp"]
+    assert files["structure.xyz"].splitlines()[0] == "3" and "0.763239" in files["structure.xyz"]
+    record = json.loads(files["job.json"])
+    wanted = {"kind": "dynamics", "steps": 100, "timestep": 0.5, "every": 5, "charge": 1, "numbers": [8, 1, 1], "folders": ["."]}
+    assert {key: record[key] for key in wanted} == wanted
+    assert record["cell"] == [[6, 0, 0], [0, 7, 0], [0, 0, 8]]
+    assert record["trajectory"] == "trajectory-00.h5"
+
+
+def test_cp2k_its_followups_and_the_converter_run_one_after_the_other(written: Written) -> None:
+    from aiida import orm
+
+    followup = {"FORCE_EVAL": {"METHOD": "QS", "DFT": {"WFN_RESTART_FILE_NAME": "cp2k-RESTART.wfn"}}}
+    files = written(followups={"field_z_plus": orm.Dict(followup), "linres": orm.Dict(followup)})
+    lines = run_lines(files)
+    wanted = ("cp2k.inp", "field_z_plus.inp", "linres.inp", "vibraloom.calculators.cp2k.convert")
+    assert [word in line for word, line in zip(wanted, lines, strict=True)] == [True] * 4
+    assert "PROJECT linres" in files["linres.inp"]
+    script = files["_aiidasubmit.sh"]
+    assert "&&" not in script and "set -e" not in script, "the converter runs whatever became of CP2K"
+    assert json.loads(files["job.json"])["followups"] == ["field_z_plus", "linres"]
+
+
+def test_cp2k_runs_under_mpi_with_several_processes_and_the_converter_never_does(written: Written) -> None:
+    alone = run_lines(written())
+    several = {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 2}}
+    together = run_lines(written(options=several))
+    asked = run_lines(written(options={**several, "withmpi": True}))
+    refused = run_lines(written(options={**several, "withmpi": False}))
+    assert ["mpirun" in lines[0] for lines in (alone, together, asked, refused)] == [False, True, True, False]
+    assert not any("mpirun" in lines[-1] for lines in (alone, together, asked, refused))
+
+
+def test_cp2k_stops_before_the_scheduler_does_unless_the_input_says_when(written: Written) -> None:
+    assert "WALLTIME" not in written()["cp2k.inp"]
+    assert "WALLTIME 3420\n" in written(options={"max_wallclock_seconds": 3600})["cp2k.inp"].replace("3420.0", "3420")
+    own = {**DYNAMICS, "GLOBAL": {**DYNAMICS["GLOBAL"], "WALLTIME": 77}}
+    assert "WALLTIME 77\n" in written(own, options={"max_wallclock_seconds": 3600})["cp2k.inp"]
+
+
+def ended(path: str, restart: dict[str, Any] | None, previous: Any = None) -> Any:
+    """The folder of a job that ended with this restart file."""
+    from aiida import orm
+    from aiida.common.links import LinkType
+
+    computer = orm.load_computer("localhost")
+    job = orm.CalcJobNode(computer=computer, process_type="aiida.calculations:vibraloom.cp2k")
+    if previous is not None:
+        job.base.links.add_incoming(previous, LinkType.INPUT_CALC, "previous")
+    job.store()
+    folder, report = orm.RemoteData(computer=computer, remote_path=path), orm.Dict({"restart": restart})
+    for label, node in (("remote_folder", folder), ("report", report)):
+        node.base.links.add_incoming(job, LinkType.CREATE, label)
+        node.store()
+    return folder
+
+
+def test_a_continuation_reads_the_newest_restart_file_and_all_folders_in_order(written: Written) -> None:
+    first = ended("/job/1", {"file": "cp2k-1.restart", "step": 20})
+    second = ended("/job/2", {"file": "cp2k-1.restart.bak-1", "step": 40}, first)
+    stopped_early = ended("/job/3", None, second)
+    files = written(previous=stopped_early)
+    assert json.loads(files["job.json"])["folders"] == ["/job/1", "/job/2", "/job/3", "."]
+    assert [link[1:] for link in json.loads(files["links"])] == [["/job/2", "previous"]]
+    assert "RESTART_FILE_NAME previous/cp2k-1.restart.bak-1\n" in files["cp2k.inp"]
+    assert "WFN_RESTART_FILE_NAME previous/cp2k-RESTART.wfn\n" in files["cp2k.inp"] and "SCF_GUESS RESTART\n" in files["cp2k.inp"]
+    assert "STEPS 60\n" in files["cp2k.inp"], "40 of 100 are done"
+    assert json.loads(files["job.json"])["steps"] == 100
+
+
+def test_a_damaged_wavefunction_is_not_read_again(written: Written) -> None:
+    from aiida import orm
+
+    previous = ended("/job/1", {"file": "cp2k-1.restart", "step": 20})
+    files = written(previous=previous, record=orm.Dict({"fresh_wavefunction": True}))
+    assert "WFN_RESTART_FILE_NAME" not in files["cp2k.inp"] and "RESTART_FILE_NAME previous/" in files["cp2k.inp"]
+
+
+def test_a_run_that_has_all_its_steps_is_read_again_without_a_step(written: Written) -> None:
+    files = written(previous=ended("/job/1", {"file": "cp2k-1.restart", "step": 100}))
+    assert "STEPS 0\n" in files["cp2k.inp"]
+
+
+def test_without_a_restart_file_the_run_begins_anew_from_the_wavefunction(written: Written) -> None:
+    files = written(previous=ended("/job/1", None))
+    assert "EXT_RESTART" not in files["cp2k.inp"] and "STEPS 100\n" in files["cp2k.inp"]
+    assert "WFN_RESTART_FILE_NAME previous/cp2k-RESTART.wfn\n" in files["cp2k.inp"]
+
+
+def test_extra_basis_files_lie_beside_the_input(written: Written, tmp_path: Path) -> None:
+    from aiida import orm
+
+    basis = tmp_path / "MY_BASIS"
+    basis.write_text("H MY-SZV\n")
+    files = written(files={"basis": orm.SinglefileData(file=str(basis))})
+    assert [entry[1:] for entry in json.loads(files["copied"])] == [["MY_BASIS", "MY_BASIS"]]
+
+
+def test_an_input_that_cannot_be_written_is_refused_with_its_place(written: Written) -> None:
+    from aiida.common.exceptions import InputValidationError
+
+    with pytest.raises(InputValidationError, match="lower"):
+        written({"FORCE_EVAL": {"METHOD": "QS", "lower": 1}})

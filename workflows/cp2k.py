@@ -1,0 +1,373 @@
+"""A CP2K job that ends: failures are repaired step by step, stopped jobs go on where they stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import (
+    BaseRestartWorkChain,
+    ExitCode,
+    ProcessBuilder,
+    ProcessHandlerReport,
+    calcfunction,
+    process_handler,
+    while_,
+)
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from vibraloom.calculators.cp2k.calcjob import FRESH_ENTRY, Cp2kCalculation
+from vibraloom.calculators.cp2k.input_builder import FIELD, field_followups, geometry_optimisation, single_point, vibrations
+from vibraloom.calculators.cp2k.job_record import kind_of
+from vibraloom.calculators.cp2k.method_sections import boxed
+from vibraloom.calculators.cp2k.refusals import refuse
+from vibraloom.calculators.cp2k.remedies import FRESH, allows_field, has_linear_response, next_input
+from vibraloom.calculators.cp2k.settings import Cp2kSettings
+from vibraloom.errors import InputError
+from vibraloom.workflows.attempts import CONTINUED, continued
+
+MOST_JOBS = 200
+"""Jobs of one work chain: a long trajectory takes many, and a chain without progress is stopped long before."""
+STALLS = 2
+"""Continuations without a new step that are allowed; the next one is refused."""
+MEMORY_DOUBLINGS = 2
+
+TASKS = {"energy": ["forces"], "optimisation": ["forces"], "vibrations": ["forces", "vibrations"]}
+"""What a base work chain is built for, and what of it physics may refuse."""
+_WHOLE_SO_FAR = (350, 410, 420)
+"""Exit codes of jobs whose frames are good as far as they go."""
+
+
+@calcfunction
+def boxed_structure(structure: orm.StructureData) -> orm.StructureData:
+    """A free molecule in the middle of a box, which CP2K needs."""
+    return orm.StructureData(ase=boxed(structure.get_ase()))
+
+
+def in_a_box(structure: orm.StructureData) -> orm.StructureData:
+    """The structure itself if it is periodic, else the molecule in its box."""
+    return structure if any(structure.pbc) else boxed_structure(structure)
+
+
+class Cp2kBaseWorkChain(BaseRestartWorkChain):
+    """Runs :class:`Cp2kCalculation` until it is done or nothing is left to try.
+
+    What was changed after each failure is reported and kept in the next job's ``record`` under ``remedies``. When the
+    chain gives up, the newest partial result is an output nevertheless.
+    """
+
+    _process_class = Cp2kCalculation
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        super().define(spec)
+        spec.expose_inputs(Cp2kCalculation, namespace="job")
+        spec.inputs["max_iterations"].default = lambda: orm.Int(MOST_JOBS)
+        spec.input(
+            "interrupted",
+            valid_type=orm.Str,
+            default=lambda: orm.Str("continue"),
+            help="After an interruption: 'continue' from the last restart file, or 'rerun' from the seed.",
+        )
+        spec.input(
+            "field_instead_of_response",
+            valid_type=orm.Bool,
+            default=lambda: orm.Bool(True),
+            help="If linear response cannot be repaired, take the polarizability by ± periodic fields.",
+        )
+        spec.expose_outputs(Cp2kCalculation)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.exit_code(210, "ERROR_INPUT", message="{message}")
+        spec.exit_code(310, "ERROR_SCF", message="The SCF does not converge after {tried}: {message}")
+        spec.exit_code(320, "ERROR_LINEAR_RESPONSE", message="Linear response fails after {tried}: {message}")
+        spec.exit_code(330, "ERROR_ABORTED", message="CP2K ended unexpectedly: {message}")
+        spec.exit_code(340, "ERROR_MEMORY", message="{message}")
+        spec.exit_code(410, "ERROR_NO_PROGRESS", message="{message}")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: orm.AbstractCode,
+        structure: orm.StructureData,
+        protocol: str = "balanced",
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        functional: str = "PBE-D3",
+        task: str = "energy",
+        atoms: Sequence[int] | None = None,
+        converter: orm.AbstractCode | None = None,
+    ) -> ProcessBuilder:
+        """Inputs of one energy with forces, of a relaxation, or of the harmonic modes of a relaxed structure.
+
+        Args:
+            code: CP2K.
+            structure: atoms and cell, Å.
+            protocol: "fast", "balanced" or "stringent".
+            overrides: entries of :class:`Cp2kSettings`.
+            options: ``metadata.options`` of the job.
+            functional: one of those that :class:`Cp2kSettings` knows.
+            task: "energy", "optimisation" or "vibrations".
+            atoms: indices from 0 of the atoms that move in a relaxation or are displaced for the modes; None for all.
+            converter: Python on the same computer; by default the code ``python``.
+
+        Raises:
+            InputError: an unknown protocol, functional or task, a value that is not allowed, or what is asked for is
+                physically impossible.
+        """
+        if task not in TASKS:
+            raise InputError(f"cp2k: task: {task!r}: allowed: {', '.join(TASKS)}")
+        settings = Cp2kSettings.from_protocol(protocol, functional, dict(overrides or {}))
+        structure = in_a_box(structure)
+        system = structure.get_ase()
+        warnings = refuse(system, settings, TASKS[task])
+        if task == "optimisation":
+            fixed = [] if atoms is None else [index for index in range(len(system)) if index not in atoms]
+            parameters = geometry_optimisation(system, settings, fixed)
+        else:
+            parameters = single_point(system, settings) if task == "energy" else vibrations(system, settings, atoms)
+        return cls.builder_of(code, structure, parameters, settings, options, converter, warnings=warnings)
+
+    @classmethod
+    def builder_of(
+        cls,
+        code: orm.AbstractCode,
+        structure: orm.StructureData,
+        parameters: Mapping[str, Any],
+        settings: Cp2kSettings,
+        options: Mapping[str, Any] | None = None,
+        converter: orm.AbstractCode | None = None,
+        **record: Any,
+    ) -> ProcessBuilder:
+        """Inputs of a job with these ``parameters``; ``record`` goes into job.json beside the settings."""
+        builder = cls.get_builder()
+        builder.job.code = code
+        builder.job.converter = converter or orm.load_code(f"python@{code.computer.label}")
+        builder.job.structure = structure
+        builder.job.parameters = orm.Dict(dict(parameters))
+        builder.job.record = orm.Dict({"method": settings.record(), **record})
+        for name, value in (options or {}).items():
+            builder.job.metadata.options[name] = value
+        return builder
+
+    def setup(self) -> None:
+        """Take the inputs; if the same job was begun before, go on from what it finished."""
+        super().setup()
+        inputs = dict(self.exposed_inputs(Cp2kCalculation, "job"))
+        inputs, said = continued(Cp2kCalculation, inputs, rerun=self.inputs.interrupted.value == "rerun")
+        earlier = inputs.get(CONTINUED)
+        ended = None if earlier is None or earlier.creator is None else earlier.creator.exit_status
+        if ended and ended not in _WHOLE_SO_FAR and CONTINUED not in self.inputs.job:
+            del inputs[CONTINUED]  # that attempt failed: what it computed is not gone on from
+        elif said:
+            self.report(said)
+        self.ctx.inputs = AttributeDict(inputs)
+        self.ctx.remedies = []
+        self.ctx.reached = -1
+        self.ctx.stalls = 0
+        self.ctx.doublings = 0
+
+    def inspect_process(self) -> ExitCode | None:
+        """Let the handlers act; if the chain ends in failure, hand out the newest partial result first."""
+        exit_code = super().inspect_process()
+        if exit_code is not None and exit_code.status:
+            self._attach_partial()
+        return exit_code
+
+    @process_handler(priority=900)
+    def refuse_wrong_input(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Wrong input is not tried again."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_INPUT.status:
+            return None
+        return self._stop(self.exit_codes.ERROR_INPUT, job)
+
+    @process_handler(priority=800)
+    def repair_scf(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """The SCF did not converge: the next rung of the ladder; what this job computed is not used."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_SCF_NOT_CONVERGED.status:
+            return None
+        words = self._change("scf", self._runs())
+        if words is None:
+            return self._stop(self.exit_codes.ERROR_SCF, job)
+        if self._kind(job) == "label":
+            self.ctx.inputs[CONTINUED] = job.outputs.remote_folder  # for its wavefunction
+        # of dynamics the segment is run again from where it began: its frames are those of a wrong density
+        return self._again(job, words)
+
+    @process_handler(priority=790)
+    def repair_linear_response(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Linear response failed, is asymmetric or out of range: preconditioner, tighter wavefunction, then fields."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_LINEAR_RESPONSE.status:
+            return None
+        responses = [name for name, parameters in self._runs().items() if has_linear_response(parameters)]
+        if not responses:
+            return self._stop(self.exit_codes.ERROR_ABORTED, job)  # numbers too large to print, and no response to blame
+        words = self._change("linres", {name: self._runs()[name] for name in responses})
+        if words is None and self.inputs.field_instead_of_response.value:
+            words = self._take_fields(responses)
+        if words is None:
+            return self._stop(self.exit_codes.ERROR_LINEAR_RESPONSE, job)
+        self.ctx.inputs[CONTINUED] = job.outputs.remote_folder
+        return self._again(job, words)
+
+    @process_handler(priority=700)
+    def ask_for_more_memory(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Out of memory: twice the memory if a limit was given, else half the processes on each machine."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status:
+            return None
+        options = AttributeDict(self.ctx.inputs.metadata.options)
+        resources = dict(options.resources)
+        limit, processes = options.get("max_memory_kb"), resources.get("num_mpiprocs_per_machine", 1)
+        if self.ctx.doublings >= MEMORY_DOUBLINGS or (limit is None and processes == 1):
+            remedy = "give more machines, or a larger metadata.options.max_memory_kb"
+            message = f"out of memory ({job.exit_message}); {remedy}"
+            return ProcessHandlerReport(True, self.exit_codes.ERROR_MEMORY.format(message=message))
+        self.ctx.doublings += 1
+        if limit is not None:
+            options.max_memory_kb = 2 * limit
+            words = f"memory: {limit} to {2 * limit} kB"
+        else:
+            options.resources = {**resources, "num_mpiprocs_per_machine": processes // 2}
+            words = f"memory: {processes} to {processes // 2} processes on each machine"
+        self.ctx.inputs.metadata.options = options
+        self._go_on_from(job)
+        return self._again(job, words)
+
+    @process_handler(priority=600)
+    def go_on_after_walltime(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Stopped at the wall time: the exact continuation from the restart file."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_WALLTIME.status:
+            return None
+        return self._continue(job, "stopped at the wall time")
+
+    @process_handler(priority=590)
+    def go_on_after_node_failure(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """The node failed: the same again, from the newest whole restart file."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_NODE_FAILURE.status:
+            return None
+        return self._continue(job, "the node failed")
+
+    @process_handler(priority=580)
+    def go_on_after_cut(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Cut off or truncated output: the same again, from the newest whole restart file."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_CUT_OFF.status:
+            return None
+        return self._continue(job, "its output is cut off", doubtful=True)
+
+    @process_handler(priority=100)
+    def stop_with_reason(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """What no other handler knows ends the chain with CP2K's own words."""
+        if job.exit_status != Cp2kCalculation.exit_codes.ERROR_ABORTED.status or "on_unhandled_failure" in self.inputs:
+            return None
+        return self._stop(self.exit_codes.ERROR_ABORTED, job)
+
+    # --- what the handlers share ---
+
+    def _runs(self) -> dict[str, dict[str, Any]]:
+        """Inputs of the main run (``cp2k``) and of the follow-ups."""
+        followups = self.ctx.inputs.get("followups", {})
+        return {"cp2k": self.ctx.inputs.parameters.get_dict()} | {name: node.get_dict() for name, node in followups.items()}
+
+    def _set_runs(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
+        # stored: what the context holds must survive a checkpoint
+        self.ctx.inputs.parameters = orm.Dict(dict(runs["cp2k"])).store()
+        self.ctx.inputs.followups = {name: orm.Dict(dict(entry)).store() for name, entry in runs.items() if name != "cp2k"}
+
+    def _change(self, problem: str, runs: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """Take the next remedy in these runs; returns its words."""
+        changed = {name: found for name, entry in runs.items() if (found := next_input(entry, problem, self.ctx.remedies))}
+        if not changed:
+            return None
+        # a run that has no such rung is left as it is, so that all stay on the same one
+        words = next(iter(changed.values()))[1]
+        rung = words.split(":")[0]
+        self._set_runs(self._runs() | {name: entry for name, (entry, said) in changed.items() if said.split(":")[0] == rung})
+        return words
+
+    def _take_fields(self, responses: list[str]) -> str | None:
+        """Six ± fields in place of linear response in a follow-up, where a periodic field is defined."""
+        runs = self._runs()
+        if responses == ["cp2k"] or not allows_field(runs["cp2k"]):
+            return None
+        kept = {name: entry for name, entry in runs.items() if name not in responses}
+        if any(name.startswith("field_") for name in kept):
+            self._set_runs(kept)
+            return "fields alone: linear response is left out, the fields were asked for anyway"
+        record = self._record()
+        strength = float(record.get("field", FIELD))
+        settings = Cp2kSettings(**record["method"]) if record.get("method") else None
+        if settings is None:
+            return None
+        atoms = self.ctx.inputs.structure.get_ase()
+        self._set_runs(kept | field_followups(atoms, settings, strength=strength))
+        self._set_record(field=strength)
+        return f"fields instead: polarizability by ± {strength:g} a.u. along three axes"
+
+    def _record(self) -> dict[str, Any]:
+        return self.ctx.inputs.record.get_dict() if "record" in self.ctx.inputs else {}
+
+    def _set_record(self, **entries: Any) -> None:
+        self.ctx.inputs.record = orm.Dict({**self._record(), **entries}).store()
+
+    def _kind(self, job: orm.CalcJobNode) -> str:
+        return str(self._record().get("kind") or kind_of(job.inputs.parameters.get_dict()))
+
+    def _again(self, job: orm.CalcJobNode, words: str) -> ProcessHandlerReport:
+        """Run once more with what was changed, and say so in the record."""
+        self.ctx.remedies = [*self.ctx.remedies, words]
+        self._set_record(remedies=self.ctx.remedies, **{FRESH_ENTRY: words.startswith(FRESH)})
+        self.report(f"job {job.uuid[:8]}: {job.exit_message}; next: {words}")
+        return ProcessHandlerReport(True)
+
+    def _go_on_from(self, job: orm.CalcJobNode) -> None:
+        folder = job.base.links.get_outgoing(link_label_filter="remote_folder").first()
+        if folder is not None and self.inputs.interrupted.value == "continue":
+            self.ctx.inputs[CONTINUED] = folder.node
+
+    def _continue(self, job: orm.CalcJobNode, why: str, *, doubtful: bool = False) -> ProcessHandlerReport:
+        """Go on from the newest restart file; stop when nothing moves any more.
+
+        A doubtful end may have left a damaged wavefunction: the last try starts from a new one.
+        """
+        report = job.outputs.report.get_dict() if "report" in job.outputs else {}
+        step = (report.get("restart") or {}).get("step", -1)
+        moved = step > self.ctx.reached
+        self.ctx.stalls = 0 if moved else self.ctx.stalls + 1
+        self.ctx.reached = max(step, self.ctx.reached)
+        if self.ctx.stalls > STALLS:
+            seconds = self.ctx.inputs.metadata.options.get("max_wallclock_seconds")
+            limit = "" if seconds is None else f" of {seconds} s"
+            message = f"{self.ctx.stalls} jobs{limit} without a new step; the last: {why} ({job.exit_message}); give more time"
+            return ProcessHandlerReport(True, self.exit_codes.ERROR_NO_PROGRESS.format(message=message))
+        self._go_on_from(job)
+        fresh = doubtful and self.ctx.stalls == STALLS
+        if fresh != bool(self._record().get(FRESH_ENTRY)):
+            self._set_record(**{FRESH_ENTRY: fresh})
+        if fresh:
+            self.report("no progress: the wavefunction is made anew, the stored one may be damaged")
+        where = f"from step {step}" if moved and step > 0 else "from the wavefunction and restart file that are there"
+        self.report(f"job {job.uuid[:8]}: {why}; continuing {where}")
+        return ProcessHandlerReport(True)
+
+    def _stop(self, exit_code: ExitCode, job: orm.CalcJobNode) -> ProcessHandlerReport:
+        tried = "; ".join(self.ctx.remedies) or "no remedy"
+        return ProcessHandlerReport(True, exit_code.format(message=job.exit_message or "no message", tried=tried))
+
+    def _attach_partial(self) -> None:
+        """Outputs of the newest job that has a result, or of the last one."""
+        jobs = list(reversed(self.ctx.get("children", [])))
+        results = ("trajectories", "labels", "structure", "modes")
+        chosen = next((job for job in jobs if any(name in job.outputs for name in results)), None)
+        if chosen is not None:
+            self.report(f"the result of job {chosen.uuid[:8]} is partial and is kept")
+        if jobs:
+            self._attach_outputs(chosen or jobs[0])
