@@ -81,7 +81,15 @@ def bands_table(bands: dict[str, Any], name: str) -> Table:
         for row in bands["rows"]:
             table.add_row(*(_cell(row[key]) for key in headings))
         return table
-    table = Table(title=f"{name}: bands of {bands['liquid']} at the interface, cm⁻¹")
+    if bands["kind"] == "found":
+        table = Table(title=f"{name}: bands of {bands['formula']} found in each spectrum, cm⁻¹")
+        table.add_column("spectrum", no_wrap=True)
+        table.add_column("positions")
+        for row in [*bands["rows"], {"spectrum": "experiment", "positions": bands["experiment"]}]:
+            table.add_row(row["spectrum"].replace("_", " "), ", ".join(map(_cell, row["positions"])) or _cell(None))
+        return table
+    place = " at the interface" if bands["kind"] == "interface" else ""
+    table = Table(title=f"{name}: bands of {bands['liquid']}{place}, cm⁻¹")
     table.add_column("spectrum", no_wrap=True)
     for row in bands["rows"]:
         table.add_column(row["band"], justify="right")

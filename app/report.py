@@ -9,8 +9,11 @@ from vibraloom.spectra.spectrum import Spectrum
 
 INTERFACE_LIMITS = (50.0, 4200.0)
 """Range (cm⁻¹) of the overview of an interface: below it the response of a film diverges as 1/ω times its diffusion."""
+HIGHEST = 4500.0
+"""Wavenumber (cm⁻¹) above which nothing vibrates."""
 _FEWEST_SIBLINGS = 3
-"""From this many on, like data are drawn as one box."""
+"""From this many on, like steps and data are drawn as one box."""
+_MERGED = ("data", "calculation", "calcfunction")
 _STRETCH_MARGIN = 700.0
 """Room (cm⁻¹) on either side of the harmonic modes in the pictures of a molecule."""
 
@@ -31,18 +34,28 @@ def write_report(run: Any, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     bands = run.outputs.bands.get_dict()
-    written = [folder / "overview.png", folder / "provenance.png"]
-    draw_overview(panels(run, bands), written[0], title=title_of(run))
-    write_provenance_picture(run, written[1])
+    written = [folder / "provenance.png"]
+    write_provenance_picture(run, written[0])
+    if found := panels(run, bands):
+        written.append(folder / "overview.png")
+        draw_overview(found, written[-1], title=title_of(run))
     for label, node in sorted(run.outputs.spectra.items()):
         spectrum = node.to_spectrum()
         title = f"{run.label}: {label.replace('_', ' ')}"
-        paths = [folder / f"{label}{suffix}" for suffix in (".png", ".csv", ".jdx")]
-        draw_spectrum(spectrum, paths[0], title=title)
-        write_csv(paths[1], spectrum)
-        write_jcamp(paths[2], spectrum, title=title)
-        written += paths
+        paths = {suffix: folder / f"{label}.{suffix}" for suffix in ("png", "csv", "jdx")}
+        write_csv(paths["csv"], spectrum)
+        write_jcamp(paths["jdx"], spectrum, title=title)
+        if _is_a_curve(spectrum):
+            draw_spectrum(spectrum, paths["png"], title=title)
+        else:
+            del paths["png"]
+        written += paths.values()
     return written
+
+
+def _is_a_curve(spectrum: Spectrum, limits: tuple[float, float] | None = None) -> bool:
+    """Whether there is anything to draw; a run of a few fs has one bin where vibrations are."""
+    return len(spectrum.between(*(limits or (0.0, HIGHEST))).wavenumber) > 1
 
 
 def title_of(run: Any) -> str:
@@ -56,6 +69,8 @@ def panels(run: Any, bands: dict[str, Any]) -> list[Any]:
     from vibraloom.app.figures.spectrum_figure import Panel
 
     spectra = {label: node.to_spectrum() for label, node in run.outputs.spectra.items()}
+    if bands["kind"] in ("liquid", "found"):
+        return _first_principles_panels(spectra, bands)
     if bands["kind"] == "interface":
         measured = [row["experiment_bulk"] for row in bands["rows"] if row["experiment_bulk"]]
         chosen = {
@@ -85,6 +100,23 @@ def panels(run: Any, bands: dict[str, Any]) -> list[Any]:
     return found
 
 
+def _first_principles_panels(spectra: dict[str, Spectrum], bands: dict[str, Any]) -> list[Any]:
+    """Panels of a bulk liquid, or of a molecule whose harmonic modes are not known; what is no curve is left out."""
+    from vibraloom.app.figures.spectrum_figure import Panel
+
+    liquid = bands["kind"] == "liquid"
+    limits = INTERFACE_LIMITS if liquid else None
+    measured = [row["experiment_bulk"] for row in bands["rows"] if row["experiment_bulk"]] if liquid else bands["experiment"]
+    drawn = {label: one for label, one in spectra.items() if _is_a_curve(one, limits)}
+    raman = {name: drawn[f"raman_{name}"] for name in ("isotropic", "anisotropic") if f"raman_{name}" in drawn}
+
+    def one_or_both(label: str) -> Any:
+        return drawn.get(label) if liquid else _pair(drawn, label, f"{label}_eckart")
+
+    chosen = (("Infrared", one_or_both("ir")), ("Raman, Stokes", raman), ("Density of states", one_or_both("vdos")))
+    return [Panel(content, title, bands=measured, limits=limits) for title, content in chosen if content]
+
+
 def _pair(spectra: dict[str, Spectrum], laboratory: str, eckart: str) -> dict[str, Spectrum]:
     named = {"laboratory frame": laboratory, "Eckart frame": eckart}
     return {name: spectra[label] for name, label in named.items() if label in spectra}
@@ -99,7 +131,7 @@ def write_provenance_picture(node: Any, path: Path) -> None:
 
 
 def provenance_graph(node: Any) -> Any:
-    """The graph behind ``node`` for drawing: folders of jobs are left out, like data of replicas are one box."""
+    """The graph behind ``node`` for drawing: folders of jobs are left out, like strands are one."""
     import networkx as nx
     from aiida import orm
 
@@ -128,13 +160,30 @@ def provenance_graph(node: Any) -> Any:
 
 
 def _merge_siblings(drawn: Any) -> None:
-    """Draw data of one kind with the same makers and users, such as the trajectories of replicas, as one box."""
+    """Draw what stands at the same place in like strands, such as those of replicas or of labelled frames, as one box."""
+    import networkx as nx
+
+    place: dict[str, Any] = {node: (entry["kind"], entry["label"].split("\n")[0]) for node, entry in drawn.nodes(data=True)}
+    while True:  # places are told apart by what comes before and after, until no more are found
+        finer = {
+            node: (
+                place[node],
+                frozenset(place[other] for other in drawn.predecessors(node)),
+                frozenset(place[other] for other in drawn.successors(node)),
+            )
+            for node in drawn
+        }
+        numbers = {found: number for number, found in enumerate(dict.fromkeys(finer.values()))}
+        if len(numbers) == len(set(place.values())):
+            break
+        place = {node: numbers[found] for node, found in finer.items()}
     families: dict[Any, list[str]] = {}
-    for uuid, entry in drawn.nodes(data=True):
-        if entry["kind"] == "data":
-            kin = (entry["label"].split("\n")[0], frozenset(drawn.predecessors(uuid)), frozenset(drawn.successors(uuid)))
-            families.setdefault(kin, []).append(uuid)
-    for (what, _, _), members in families.items():
+    for node, entry in drawn.nodes(data=True):
+        if entry["kind"] in _MERGED:
+            families.setdefault(place[node], []).append(node)
+    for members in families.values():
         if len(members) >= _FEWEST_SIBLINGS:
+            what = drawn.nodes[members[0]]["label"].split("\n")[0]
             drawn.nodes[members[0]]["label"] = f"{len(members)} × {what}"
-            drawn.remove_nodes_from(members[1:])
+            for other in members[1:]:
+                nx.contracted_nodes(drawn, members[0], other, self_loops=False, copy=False)

@@ -49,7 +49,7 @@ def entries(*, collection: str | None = None, quantity: str | None = None, name:
     query.append(Collection, filters={"label": collection} if collection else {}, tag="collection", project="label")
     filters: dict[str, Any] = {}
     if quantity:
-        filters["attributes.quantity"] = {"like": _literal(quantity) + "%"}
+        filters["attributes.quantity"] = {"ilike": _literal(quantity) + "%"}
     if name:
         filters["attributes.context.name"] = name
     query.append(

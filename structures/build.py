@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vibraloom.structures.bulk_liquid import build_bulk_liquid
 from vibraloom.structures.interface import build_interface
 from vibraloom.structures.molecule import build_molecule
 from vibraloom.structures.report import report
-from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem
+from vibraloom.structures.spec import AnySystem, BulkLiquidSystem, InterfaceSystem
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-def build(system: MoleculeSystem | InterfaceSystem) -> tuple[Atoms, dict[str, Any]]:
+def build(system: AnySystem) -> tuple[Atoms, dict[str, Any]]:
     """Atoms (Å) of ``system``, with the array ``molecule``, and the report on them as plain JSON types.
 
     Raises:
@@ -23,5 +24,7 @@ def build(system: MoleculeSystem | InterfaceSystem) -> tuple[Atoms, dict[str, An
     """
     if isinstance(system, InterfaceSystem):
         return build_interface(system)
+    if isinstance(system, BulkLiquidSystem):
+        return build_bulk_liquid(system)
     atoms = build_molecule(system)
     return atoms, report(atoms, system)

@@ -8,7 +8,7 @@ import numpy as np
 
 from vibraloom.errors import InputError
 from vibraloom.structures.distances import refuse_overlap
-from vibraloom.structures.liquid import HEAVY_RADIUS, TOLERANCE, film_size, pack_film
+from vibraloom.structures.liquid import HEAVY_RADIUS, OVERLAP_SLACK, TOLERANCE, film_size, pack_film
 from vibraloom.structures.molecule import molecule_by_formula
 from vibraloom.structures.report import report
 from vibraloom.structures.slab import BOTTOM, build_slab
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 CLEARANCE = 2.2
 """Height (Å) between the top metal plane and the film's lower face, where the lowest nuclei may lie."""
-OVERLAP_SLACK = 0.05
-"""How much (Å) below packmol's tolerance a distance may lie before it counts as an overlap."""
 
 
 def build_interface(spec: InterfaceSystem) -> tuple[Atoms, dict[str, Any]]:

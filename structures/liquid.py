@@ -1,4 +1,4 @@
-"""Liquid films: how many molecules, and where packmol puts them."""
+"""Liquids: how many molecules a film holds, and where packmol puts those of a film or of a bulk."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 TOLERANCE = 2.0
 """Smallest distance (Å) between atoms of different molecules that packmol is asked for."""
+OVERLAP_SLACK = 0.05
+"""How much (Å) below packmol's tolerance a distance may lie before it counts as an overlap."""
 HEAVY_RADIUS = 1.3
 """Packing radius (Å) of atoms other than hydrogen: two oxygens start at least 2.6 Å apart."""
 PATIENCE = 60.0
 """Seconds, and a tenth per molecule, after which a packing that does not converge is given up."""
+PACKED = "packed.xyz"
 PACKMOL_CITATION = "Martínez, Andrade, Birgin, Martínez, J. Comput. Chem. 30, 2157 (2009), doi:10.1002/jcc.21224"
 
 
@@ -93,13 +96,66 @@ def pack_film(molecule: Atoms, count: int, cell: Any, low: float, high: float, s
         ComputationError: packmol ended without a result.
     """
     lattice = np.asarray(cell, dtype=np.float64)
+    try:
+        positions = _packed(molecule, count, _film_input(molecule, count, lattice, low, high, seed))
+    except _Unpackable as error:
+        raise InputError(
+            f"system.liquid: {count} molecules cannot be packed {TOLERANCE:g} Å apart in this film; "
+            "lower the density, or make the film thicker or the slab larger"
+        ) from error
+    return _centres_inside(positions, molecule.get_masses(), lattice, (True, True, False))
+
+
+def pack_cell(molecule: Atoms, count: int, edge: float, seed: int) -> NDArray[np.float64]:
+    """Positions of ``count`` molecules in a cube that is periodic in x, y and z.
+
+    Molecules are whole, not folded, with their centres of mass inside the cell.
+
+    Args:
+        molecule: one molecule.
+        count: number of molecules.
+        edge: (Å) edge of the cube.
+        seed: seed of packmol's random numbers; the same seed gives the same liquid.
+
+    Returns:
+        (Å) Array with shape (count, atoms per molecule, 3).
+
+    Raises:
+        InputError: the molecules cannot be packed at this density.
+        MissingError: packmol is not installed.
+        ComputationError: packmol ended without a result.
+    """
+    whole = f"0.0 0.0 0.0 {edge:.8f} {edge:.8f} {edge:.8f}"
+    lines = [*_head(seed), f"pbc {whole}", *_structure(molecule, count, f"inside box {whole}")]
+    try:
+        positions = _packed(molecule, count, "\n".join(lines) + "\n")
+    except _Unpackable as error:
+        raise InputError(
+            f"system.density: {count} molecules cannot be packed {TOLERANCE:g} Å apart in a cube of {edge:.2f} Å; "
+            "lower the density, or try another seed or more molecules"
+        ) from error
+    return _centres_inside(positions, molecule.get_masses(), edge * np.eye(3), (True, True, True))
+
+
+class _Unpackable(Exception):
+    """Packmol found no packing in its time."""
+
+
+def _packed(molecule: Atoms, count: int, text: str) -> NDArray[np.float64]:
+    """Run packmol with this input; positions in Å, Array with shape (count, atoms per molecule, 3).
+
+    Raises:
+        _Unpackable: no packing was found.
+        MissingError: packmol is not installed.
+        ComputationError: packmol ended without a result.
+    """
     with tempfile.TemporaryDirectory(prefix="vibraloom-packmol-") as folder:
         work = Path(folder)
         lines = [str(len(molecule)), "one molecule"]
         lines += [f"{atom.symbol} {atom.x:.8f} {atom.y:.8f} {atom.z:.8f}" for atom in molecule]
         (work / "molecule.xyz").write_text("\n".join(lines) + "\n", encoding="utf-8")
         request = work / "packmol.inp"
-        request.write_text(_packmol_input(molecule, count, lattice, low, high, seed), encoding="utf-8")
+        request.write_text(text, encoding="utf-8")
         try:
             # packmol rewinds its input: a file, not a pipe
             with request.open("rb") as handle:
@@ -114,10 +170,10 @@ def pack_film(molecule: Atoms, count: int, cell: Any, low: float, high: float, s
                     check=False,
                 )
         except subprocess.TimeoutExpired as error:
-            raise _unpackable(count) from error
-        if "ENDED WITHOUT PERFECT PACKING" in done.stdout or (work / "film.xyz_FORCED").exists():
-            raise _unpackable(count)
-        if done.returncode != 0 or not (work / "film.xyz").exists():
+            raise _Unpackable from error
+        if "ENDED WITHOUT PERFECT PACKING" in done.stdout or (work / f"{PACKED}_FORCED").exists():
+            raise _Unpackable
+        if done.returncode != 0 or not (work / PACKED).exists():
             last = next(
                 (line.strip() for line in reversed(done.stdout.splitlines()) if "ERROR" in line),
                 "no output file",
@@ -125,29 +181,31 @@ def pack_film(molecule: Atoms, count: int, cell: Any, low: float, high: float, s
             raise ComputationError(
                 f"packmol: {last} (exit code {done.returncode}); check the installation with: packmol < input"
             )
-        table = (work / "film.xyz").read_text(encoding="utf-8").splitlines()[2:]
+        table = (work / PACKED).read_text(encoding="utf-8").splitlines()[2:]
     positions = np.array([[float(word) for word in line.split()[1:4]] for line in table if line.strip()])
     if len(positions) != count * len(molecule):
         raise ComputationError(
             f"packmol: gave {len(positions)} atoms, not {count * len(molecule)}; use version 21 or later"
         )
-    return _centres_inside(positions.reshape(count, len(molecule), 3), molecule.get_masses(), lattice)
+    return positions.reshape(count, len(molecule), 3)
 
 
-def _packmol_input(molecule: Atoms, count: int, cell: NDArray[np.float64], low: float, high: float, seed: int) -> str:
+def _head(seed: int) -> list[str]:
+    return [f"tolerance {TOLERANCE}", f"seed {seed}", "precision 0.001", "nloop 200", "filetype xyz", f"output {PACKED}"]
+
+
+def _structure(molecule: Atoms, count: int, *constraints: str) -> list[str]:
+    heavy = " ".join(str(index + 1) for index, number in enumerate(molecule.numbers) if number != 1)
+    lines = ["structure molecule.xyz", f"  number {count}", *(f"  {line}" for line in constraints)]
+    return [*lines, f"  atoms {heavy}", f"    radius {HEAVY_RADIUS}", "  end atoms", "end structure"]
+
+
+def _film_input(molecule: Atoms, count: int, cell: NDArray[np.float64], low: float, high: float, seed: int) -> str:
     orthogonal = abs(cell[0, 1]) < 1e-8 and abs(cell[1, 0]) < 1e-8
-    lines = [
-        f"tolerance {TOLERANCE}",
-        f"seed {seed}",
-        "precision 0.001",
-        "nloop 200",
-        "filetype xyz",
-        "output film.xyz",
-    ]
+    lines = _head(seed)
     if orthogonal:
         lines.append(f"pbc 0.0 0.0 {low - 20:.6f} {cell[0, 0]:.8f} {cell[1, 1]:.8f} {high + 20:.6f}")
-    lines += ["structure molecule.xyz", f"  number {count}"]
-    lines += [f"  over plane 0.0 0.0 1.0 {low:.8f}", f"  below plane 0.0 0.0 1.0 {high:.8f}"]
+    constraints = [f"over plane 0.0 0.0 1.0 {low:.8f}", f"below plane 0.0 0.0 1.0 {high:.8f}"]
     if not orthogonal:
         for along, across in ((0, 1), (1, 0)):
             normal = np.cross(cell[across], [0.0, 0.0, 1.0])
@@ -156,24 +214,15 @@ def _packmol_input(molecule: Atoms, count: int, cell: NDArray[np.float64], low: 
             if width < 0:
                 normal, width = -normal, -width
             plane = f"{normal[0]:.10f} {normal[1]:.10f} 0.0"
-            lines.append(f"  over plane {plane} {HEAVY_RADIUS:.6f}")
-            lines.append(f"  below plane {plane} {width - HEAVY_RADIUS:.6f}")
-    heavy = " ".join(str(index + 1) for index, number in enumerate(molecule.numbers) if number != 1)
-    lines += [f"  atoms {heavy}", f"    radius {HEAVY_RADIUS}", "  end atoms", "end structure"]
+            constraints.append(f"over plane {plane} {HEAVY_RADIUS:.6f}")
+            constraints.append(f"below plane {plane} {width - HEAVY_RADIUS:.6f}")
+    lines += _structure(molecule, count, *constraints)
     return "\n".join(lines) + "\n"
 
 
 def _centres_inside(
-    positions: NDArray[np.float64], masses: NDArray[np.float64], cell: NDArray[np.float64]
+    positions: NDArray[np.float64], masses: NDArray[np.float64], cell: NDArray[np.float64], periodic: tuple[bool, bool, bool]
 ) -> NDArray[np.float64]:
     centres = np.einsum("mai,a->mi", positions, masses) / masses.sum()
-    shift = np.floor(centres @ np.linalg.inv(cell))
-    shift[:, 2] = 0.0
+    shift = np.floor(centres @ np.linalg.inv(cell)) * np.array(periodic)
     return positions - (shift @ cell)[:, None, :]
-
-
-def _unpackable(count: int) -> InputError:
-    return InputError(
-        f"system.liquid: {count} molecules cannot be packed {TOLERANCE:g} Å apart in this film; "
-        "lower the density, or make the film thicker or the slab larger"
-    )

@@ -13,7 +13,7 @@ from vibraloom.structures.layers import WIDTH, film_layers
 from vibraloom.structures.liquid import HEAVY_RADIUS, PACKMOL_CITATION, TOLERANCE
 from vibraloom.structures.molecule import GEOMETRY_SOURCE
 from vibraloom.structures.picture import draw
-from vibraloom.structures.spec import InterfaceSystem, MoleculeSystem
+from vibraloom.structures.spec import AnySystem, BulkLiquidSystem, InterfaceSystem
 from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
 
 if TYPE_CHECKING:
@@ -25,19 +25,24 @@ SCHEMA = 1
 """Schema number of the report."""
 BIN_HEIGHT = 2.0
 """Height (Å) of the bins of the density profile, about; the film holds a whole number of them."""
+LIQUID_NOTE = "the liquid is packed at random: equilibrate"
+"""What every liquid still needs."""
 START_NOTE = "the slab is cut from the bulk and not relaxed, the film is packed at random: minimise, then equilibrate"
 """What every interface still needs."""
+PACKING_RADIUS = {"H": TOLERANCE / 2, "other": HEAVY_RADIUS}
+"""Radii (Å) that packmol gives to the atoms."""
 NARROW = 9.8
 """Lateral width (Å) below which responses computed at the Gamma point are too small by more than a tenth."""
 
 
-def report(atoms: Atoms, system: MoleculeSystem | InterfaceSystem, notes: Sequence[str] = ()) -> dict[str, Any]:
+def report(atoms: Atoms, system: AnySystem, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Report on built atoms, plain JSON types; lengths in Å, densities in g/cm³, charge in e.
 
     Keys: ``schema kind content_hash formula counts cell pbc net_charge notes warnings sources``; a molecule
     adds ``bonds``; an interface adds ``smallest_distance``, ``slab`` (planes, lattice constants), ``liquid``
     (count, faces, thickness, density, profile), ``layers`` (edges, names and width for the analysis, with
-    count and density at the start), ``area`` (Å²), ``vacuum`` and ``seed``.
+    count and density at the start), ``area`` (Å²), ``vacuum`` and ``seed``; a liquid adds ``smallest_distance``,
+    ``liquid`` (count, density, packing), ``width`` (Å), ``volume`` (Å³) and ``seed``.
 
     Args:
         atoms: as built, with the array ``molecule``.
@@ -68,9 +73,36 @@ def report(atoms: Atoms, system: MoleculeSystem | InterfaceSystem, notes: Sequen
         record["notes"].append(START_NOTE)
         record["warnings"] += _interface_warnings(atoms, system, record)
         record["sources"] |= {"lattice": LATTICE_SOURCE, "packing": PACKMOL_CITATION}
+    elif isinstance(system, BulkLiquidSystem):
+        record |= _bulk_entries(atoms, system)
+        record["notes"].append(LIQUID_NOTE)
+        if record["width"] < NARROW:
+            record["warnings"].append(_narrow(record["width"]))
+        record["sources"]["packing"] = PACKMOL_CITATION
     else:
         record["bonds"] = _bonds(atoms)
     return record
+
+
+def _narrow(width: float) -> str:
+    return f"the cell is {width:.2f} Å wide: below {NARROW} Å, Gamma-point responses are too small"
+
+
+def _bulk_entries(atoms: Atoms, system: BulkLiquidSystem) -> dict[str, Any]:
+    volume = float(atoms.get_volume())
+    return {
+        "smallest_distance": smallest_distances(atoms),
+        "liquid": {
+            "molecule": system.molecule,
+            "count": system.count,
+            "density": float(atoms.get_masses().sum()) / volume / GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3,
+            "convention": "density = mass / volume of the cell",
+            "packing_radius": PACKING_RADIUS,
+        },
+        "width": float(min(atoms.cell.lengths())),
+        "volume": volume,
+        "seed": system.seed,
+    }
 
 
 def _bonds(atoms: Atoms) -> dict[str, list[float]]:
@@ -147,7 +179,7 @@ def _interface_entries(atoms: Atoms, system: InterfaceSystem) -> dict[str, Any]:
             "thickness": high - low,
             "density": density(liquid_mass, high - low),
             "convention": "all nuclei start between low and high; density = mass / (area * thickness)",
-            "packing_radius": {"H": TOLERANCE / 2, "other": HEAVY_RADIUS},
+            "packing_radius": PACKING_RADIUS,
             "profile": profile,
         },
         "layers": {
@@ -168,7 +200,7 @@ def _interface_warnings(atoms: Atoms, system: InterfaceSystem, record: dict[str,
     lengths = atoms.cell.cellpar()
     width = float(min(lengths[:2]) * np.sin(np.radians(lengths[5])))
     if width < NARROW:
-        warnings.append(f"the cell is {width:.2f} Å wide: below {NARROW} Å, Gamma-point responses are too small")
+        warnings.append(_narrow(width))
     if system.vacuum < 10.0:
         warnings.append(f"vacuum of {system.vacuum:g} Å: a film this close to its image needs a slab correction")
     if "middle" not in record["layers"]["names"]:

@@ -158,7 +158,21 @@ class InterfaceSystem(SystemRecord):
     seed: Annotated[_whole_number(0, LARGEST_SEED), Field(description="seed of the packing, 0 or more")]  # type: ignore[valid-type]
 
 
-System = Annotated[MoleculeSystem | InterfaceSystem, Field(discriminator="kind")]
+class BulkLiquidSystem(SystemRecord):
+    """A liquid that fills a cubic cell, periodic in all directions."""
+
+    kind: Literal["liquid"] = Field(description="liquid: a cubic cell full of it, periodic in x, y and z")
+    molecule: Annotated[_one_of(LIQUIDS), Field(description="molecule of the liquid, such as H2O")]  # type: ignore[valid-type]
+    count: Annotated[_whole_number(1, 20000), Field(description="number of molecules")]  # type: ignore[valid-type]
+    density: Annotated[
+        quantity("density", minimum=0.1, maximum=1.5),  # type: ignore[valid-type]
+        Field(description="density of the liquid, such as '0.997 g/cm^3'"),
+    ]
+    seed: Annotated[_whole_number(0, LARGEST_SEED), Field(description="seed of the packing, 0 or more")]  # type: ignore[valid-type]
+
+
+AnySystem = MoleculeSystem | InterfaceSystem | BulkLiquidSystem
+System = Annotated[AnySystem, Field(discriminator="kind")]
 """Every system that can be built, told apart by ``kind``."""
 
 
@@ -168,7 +182,7 @@ class _Holder(BaseModel):
     system: System
 
 
-def parse_system(record: object, source: str = "spec") -> MoleculeSystem | InterfaceSystem:
+def parse_system(record: object, source: str = "spec") -> AnySystem:
     """Turn the mapping under ``system:`` into a checked system.
 
     Args:

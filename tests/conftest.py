@@ -5,6 +5,9 @@ Fixtures:
     project: a ``.vibraloom/`` folder with a real AiiDA profile, loaded in this process; one for the session.
     in_project: the same, and this test runs inside it (current folder and VIBRALOOM_HOME).
     new_project, film_project: folders of their own with a profile, for tests that run specs as a user does.
+    servers: a private PostgreSQL and a private RabbitMQ; skips where they are not installed.
+    full_project: a project of its own with a full profile on them; what runs in a new_project runs in it.
+    bare_project: a folder without a profile, and the command in it.
     cli: runs ``vibraloom ARGUMENTS`` as a process inside the project and returns the CompletedProcess.
 
 With VIBRALOOM_REQUIRE_ALL=1 (continuous integration) a skipped test is a failed test, except those marked
@@ -27,6 +30,11 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from services.full_profile import Servers
+from services.postgresql import Postgresql, postgresql  # noqa: F401
+from services.rabbitmq import Rabbitmq, rabbitmq  # noqa: F401
+from services.slurm import slurm  # noqa: F401
+from services.sshd import sshd  # noqa: F401
 
 # Before anything imports aiida or numpy: AiiDA makes ~/.aiida when it is imported, and a developer's own
 # settings must not steer a test.
@@ -232,3 +240,28 @@ def film_project(new_project: NewProject) -> Project:
     project.write_film("0.6 ps")
     project.run("run", "film.yaml", "-o", "output")
     return project
+
+
+@pytest.fixture
+def bare_project(tmp_path: Path) -> Iterator[Project]:
+    """A folder without a profile; one that the test makes there goes with its daemon."""
+    project = Project(tmp_path)
+    yield project
+    if (tmp_path / ".vibraloom" / "made-by-init").is_file():
+        project.run("uninstall", "--yes")
+
+
+@pytest.fixture(scope="session")
+def servers(postgresql: Postgresql, rabbitmq: Rabbitmq) -> Servers:  # noqa: F811
+    """PostgreSQL and RabbitMQ for full profiles."""
+    return Servers(postgresql, rabbitmq)
+
+
+@pytest.fixture(scope="session")
+def full_project(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with a full profile, made as a user makes it; its YAML is ``full.yaml``."""
+    project = Project(tmp_path_factory.mktemp("full-project"))
+    servers.file(project.folder, "full", servers.make_user("full"))
+    project.run("init", "--full", "full.yaml")
+    yield project
+    project.run("uninstall", "--yes", "--drop-database")

@@ -18,6 +18,7 @@ REACH = 120.0
 LIQUID_RANGES = {"libration": (300.0, 1000.0), "bend": (1250.0, 1850.0), "stretch": (3000.0, 4000.0)}
 """Where the bands of liquid water are looked for, cm⁻¹."""
 _LOWEST_MODE = 200.0
+_HIGHEST_MODE = 4500.0
 
 
 def reference_bands() -> dict[str, Any]:
@@ -80,6 +81,31 @@ def molecule_bands(formula: orm.Str, model_modes: orm.Dict, dft_modes: orm.Dict,
     )
 
 
+@calcfunction
+def found_bands(formula: orm.Str, **spectra: SpectrumData) -> orm.Dict:
+    """Bands of a free molecule whose harmonic modes are not known: what each spectrum shows, beside the measured fundamentals.
+
+    Positions come from the Eckart frame, and from isotropic Raman scattering, in which rotation does not show.
+    """
+    found = {label: node.to_spectrum() for label, node in spectra.items()}
+    fixed = [label for label in sorted(found) if label.endswith("_eckart") or label == "raman_isotropic"]
+    rows = [
+        {"spectrum": label, "positions": [band.position for band in _bands_of(found[label], _LOWEST_MODE, _HIGHEST_MODE)]}
+        for label in fixed
+    ]
+    measured = reference_bands()["molecules"]
+    fundamentals = measured["fundamentals"].get(formula.value, [])
+    return orm.Dict(
+        {
+            "kind": "found",
+            "formula": formula.value,
+            "rows": rows,
+            "experiment": fundamentals,
+            "experiment_source": measured["source"] if fundamentals else None,
+        }
+    )
+
+
 def _grouped(harmonic: list[float]) -> list[list[int]]:
     groups: list[list[int]] = []
     for number, wavenumber in enumerate(harmonic):
@@ -111,8 +137,18 @@ def _area(spectrum: Spectrum, group: list[int], rows: list[dict[str, Any]]) -> d
 @calcfunction
 def interface_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
     """Bands of the liquid at an interface, in all and by layer, from the VDOS and the slab response."""
+    return orm.Dict({"kind": "interface", **_bands_of_liquid(liquid.value, spectra)})
+
+
+@calcfunction
+def liquid_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
+    """Bands of a bulk liquid from each of its spectra."""
+    return orm.Dict({"kind": "liquid", **_bands_of_liquid(liquid.value, spectra)})
+
+
+def _bands_of_liquid(liquid: str, spectra: dict[str, SpectrumData]) -> dict[str, Any]:
     found = {label: node.to_spectrum() for label, node in spectra.items()}
-    measured = reference_bands()["liquids"].get(liquid.value, {"source": None, "bands": {}})
+    measured = reference_bands()["liquids"].get(liquid, {"source": None, "bands": {}})
     rows = []
     for band, (low, high) in LIQUID_RANGES.items():
         row: dict[str, Any] = {"band": band, "experiment_bulk": measured["bands"].get(band)}
@@ -123,7 +159,7 @@ def interface_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
                     single = Spectrum(spectrum.quantity, spectrum.wavenumber, values, spectrum.unit, spectrum.conventions)
                     row[f"{label} {part.removeprefix('layer/')}"] = _strongest(single, low, high)
         rows.append(row)
-    return orm.Dict({"kind": "interface", "liquid": liquid.value, "rows": rows, "experiment_source": measured["source"]})
+    return {"liquid": liquid, "rows": rows, "experiment_source": measured["source"]}
 
 
 def _strongest(spectrum: Spectrum, low: float, high: float) -> float | None:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from vibraloom.workflows import parameters
 from vibraloom.workflows.spec import Spec
 
 
-def context_of(spec: Spec, report: dict[str, Any], versions: dict[str, str]) -> dict[str, Any]:
+def context_of(
+    spec: Spec, report: dict[str, Any], versions: dict[str, str], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """System, method, fidelity, seeds, versions and stamps of the spectra of a run.
 
     Args:
         spec: the run.
         report: the structure's report.
         versions: versions of the engines that ran, by package.
+        warnings: what is doubtful about the method; each becomes a stamp.
     """
-    learned = spec.dynamics.model is None
+    learned = spec.is_learned
     method: dict[str, Any] = {
         "dynamics": spec.dynamics.model_dump(mode="json", exclude={"seed"}),
         "response": spec.response.model_dump(mode="json"),
     }
     seed: dict[str, int] = {"dynamics": spec.dynamics.seed}
-    stamps = ["classical nuclei"]
+    stamps = ["classical nuclei", *warnings]
     if learned and spec.labels is not None and spec.model is not None:
         method["labels"] = spec.labels.model_dump(mode="json", exclude={"seed"})
         method["model"] = spec.model.model_dump(mode="json", exclude={"seed"})
         seed |= {"labels": spec.labels.seed, "model": spec.model.seed}
-    if spec.system.kind == "interface":
+    if spec.is_first_principles:
+        method["electronic_structure"] = parameters.cp2k_settings(spec).record()
+    if spec.system.kind != "molecule":
         seed["structure"] = spec.system.seed
-        if not learned:
+        if spec.system.kind == "interface" and not learned and not spec.is_first_principles:
             stamps.append("water-only response, no image charge")
     return {
         "name": spec.name,
@@ -39,7 +46,7 @@ def context_of(spec: Spec, report: dict[str, Any], versions: dict[str, str]) -> 
         },
         "method": method,
         # a classical water model over rigid metal shows the pipeline at work; it predicts nothing
-        "fidelity": "ML" if learned else "test",
+        "fidelity": "ML" if learned else "DFT" if spec.is_first_principles else "test",
         "isotopes": "natural",
         "seed": seed,
         "stamps": stamps,

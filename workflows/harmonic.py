@@ -20,6 +20,7 @@ from vibraloom.spectra.harmonic import HarmonicDerivatives
 from vibraloom.spectra.harmonic_spectra import density_of_states, harmonic_spectra
 from vibraloom.spectra.mode_assignment import mode_table
 from vibraloom.workflows.children import failure_of
+from vibraloom.workflows.placement import PlacesJobs
 
 ERROR_INPUT = 210
 RAMAN_FILE = "raman.npy"
@@ -47,7 +48,7 @@ def _one_source(inputs: Any, _: Any) -> str | None:
     return None if len(given) == 1 else "give either a job (finite displacements) or a folder of phonopy's files"
 
 
-class HarmonicWorkChain(WorkChain):
+class HarmonicWorkChain(PlacesJobs, WorkChain):
     """From a structure, or from phonopy's files, to harmonic spectra and the table of modes."""
 
     @classmethod

@@ -10,9 +10,10 @@ from vibraloom.calculators.pyscf.calcjob import LabelCalculation
 from vibraloom.nodes.dataset import DatasetData
 from vibraloom.workflows.attempts import continued
 from vibraloom.workflows.children import failure_of
+from vibraloom.workflows.placement import PlacesJobs
 
 
-class LabelWorkChain(WorkChain):
+class LabelWorkChain(PlacesJobs, WorkChain):
     """Sample, then label."""
 
     @classmethod

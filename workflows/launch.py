@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
+from aiida.engine.runners import Runner
+from aiida.manage import get_manager
 from plumpy import ProcessState
 
 from vibraloom import __version__
@@ -58,19 +60,28 @@ def inputs_of(spec: Spec) -> dict[str, Any]:
         raise MissingError(lacking[0])
     resources = resources_of(spec)
     labels = ["python"]
-    if spec.dynamics.engine == "lammps":
-        labels.append("lmp")
+    engine = {"lammps": "lmp", "cp2k": "cp2k"}.get(spec.dynamics.engine)
+    if engine is not None:
+        labels.append(engine)
     codes = {}
     for label in labels:
         name = f"{label}@{resources['computer']}"
         try:
             codes[label] = orm.load_code(name)
         except NotExistent as error:
-            package = "pip install 'vibraloom[deepmd]' && vibraloom init" if label == "lmp" else "vibraloom init"
-            raise MissingError(f"code {name} is not set up; run: {package}") from error
+            raise MissingError(f"code {name} is not set up; run: {_remedy(label, resources['computer'])}") from error
     check_level_of(spec)
+    check_first_principles(spec)
     content = {**spec.model_dump(mode="json", exclude_none=True), "resources": resources}
     return {"spec": orm.Dict(content), "codes": codes}
+
+
+def _remedy(label: str, computer: str) -> str:
+    """Command that makes the code ``label`` on ``computer``."""
+    install = {"lmp": "pip install 'vibraloom[deepmd]' && ", "cp2k": "apt install cp2k && "}.get(label, "")
+    if computer == "localhost" and label != "cp2k":
+        return f"{install}vibraloom init"
+    return f"{install if computer == 'localhost' else ''}vibraloom cluster add {computer}"
 
 
 def resources_of(spec: Spec) -> dict[str, Any]:
@@ -106,6 +117,39 @@ def check_level_of(spec: Spec) -> None:
         check_level(LevelOfTheory(spec.labels.functional, spec.labels.basis, field=spec.labels.field), list(atoms.numbers))
     except InputError as error:
         raise InputError(f"{spec.name}: labels: {error}") from error
+
+
+def check_first_principles(spec: Spec) -> None:
+    """Refuse what CP2K cannot compute, with the physical reason, before anything runs.
+
+    Raises:
+        InputError: the reason and what is allowed.
+    """
+    if not spec.is_first_principles:
+        return
+    from vibraloom.structures.build import build
+    from vibraloom.workflows.first_principles import warnings_of
+
+    atoms, _ = build(spec.system)
+    warnings_of(spec, atoms)
+
+
+def foreground_runner() -> Runner:
+    """The runner of a command that waits for its work: no broker, so no server need be there.
+
+    Transports over ssh use its loop, so it is made before anything asks a computer.
+    """
+    return get_manager().get_runner(communicator=None, poll_interval=0.2)
+
+
+@contextlib.contextmanager
+def short_runner() -> Iterator[None]:
+    """The runner of :func:`foreground_runner` for a while; afterwards the process may have one with a broker."""
+    foreground_runner()
+    try:
+        yield
+    finally:
+        get_manager().reset_runner()
 
 
 def runs_of(spec_hash: str) -> list[orm.WorkChainNode]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vibraloom.calculators.cp2k.settings import Cp2kSettings, MdSettings
 from vibraloom.calculators.lammps.models import model_charges
 from vibraloom.workflows.spec import Labels, Model, Spec
 
@@ -114,6 +116,52 @@ def lammps_dynamics(run: Spec, report: dict[str, Any], replica: int) -> dict[str
     }
 
 
+def cp2k_settings(run: Spec) -> Cp2kSettings:
+    """Method of first-principles dynamics and response; a metal slab gets smeared occupations."""
+    words = run.dynamics
+    assert words.protocol is not None and words.functional is not None, "a run by CP2K has both: the spec fills them in"
+    metal: dict[str, Any] = {"scf": "diagonalisation", "smearing": {}} if run.system.kind == "interface" else {}
+    return Cp2kSettings.from_protocol(words.protocol, words.functional, metal)
+
+
+def cp2k_dynamics(run: Spec, replica: int, *, equilibration: bool) -> MdSettings:
+    """First-principles dynamics of one replica: the thermostatted part, or the production, whose steps count from 0."""
+    words = run.dynamics
+    every = round(words.every / words.timestep)
+    frames = math.ceil(words.equilibration / words.every - 1e-6) if equilibration else round(words.length / words.every)
+    return MdSettings(
+        ensemble="NVT" if equilibration else "NVE",
+        temperature=words.temperature,
+        timestep=words.timestep,
+        steps=frames * every,
+        seed=words.seed % (2**31 - 1),
+        replica=replica,
+        every=every,
+    )
+
+
+def held_atoms(run: Spec, heights: NDArray[np.floating], molecules: list[int]) -> list[int]:
+    """Indices of the slab's atoms in its lowest ``fixed_layers`` planes; none without a slab.
+
+    Args:
+        run: the spec.
+        heights: (Å) Array with shape (A,), along the slab's normal.
+        molecules: molecule of each atom, -1 on the slab.
+    """
+    if run.system.kind != "interface":
+        return []
+    slab = np.flatnonzero(np.asarray(molecules) < 0)
+    planes, plane = np.unique(np.round(heights[slab], 3), return_inverse=True)
+    layers = run.system.slab.fixed_layers
+    return [int(index) for index in slab[plane < (len(planes) if layers is None else layers)]]
+
+
+def polarizability_stride(run: Spec) -> int | None:
+    """Frames from one whose polarizability is computed to the next; None: none is computed."""
+    every = run.response.polarizability_every
+    return None if every is None else round(every / run.dynamics.every)
+
+
 def charge_response(run: Spec, report: dict[str, Any], numbers: NDArray[np.integer]) -> dict[str, Any]:
     """Response by the charges of the classical model, for atoms with these atomic numbers, shape (A,)."""
     molecules = np.asarray(report["molecule"])
@@ -138,4 +186,6 @@ def correlation(run: Spec, report: dict[str, Any]) -> dict[str, Any]:
     if "layers" in report:
         record["layers"] = {key: report["layers"][key] for key in ("edges", "names", "width")}
         record["area"] = report["area"]
+    if "volume" in report:
+        record["volume"] = report["volume"]
     return record

@@ -1,22 +1,28 @@
-"""The embedded AiiDA profile: SQLite storage and ZeroMQ broker in the project's own folder, no server, no root."""
+"""The project's AiiDA profile in its own folder: embedded (no server, no root), or full (PostgreSQL and RabbitMQ)."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
-import shlex
 import shutil
 import socket
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vibraloom.calculators.lammps.executable import find_lammps
+from vibraloom.cluster_profiles.schema import script_lines
 from vibraloom.durable import write_text
 from vibraloom.errors import InputError, MissingError
 from vibraloom.settings import project_folder, project_folder_to_make, setting
+from vibraloom.workflows.backends import Backends, embedded
+from vibraloom.workflows.full_profile import load_full_profile
+from vibraloom.workflows.servers import Broker, Database, require_broker, require_database
+
+if TYPE_CHECKING:
+    from aiida.manage.configuration import Config, Profile
 
 SCHEMA = 1
 """Layout of ``.vibraloom/``; a newer one is refused."""
@@ -26,19 +32,28 @@ MARKER = "made-by-init"
 """File in ``.vibraloom/`` that names the layout and what init made."""
 
 
-def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
+def initialise(start: Path | None = None, full_profile: Path | None = None) -> tuple[Path, list[str]]:
     """Make the profile, the computer, the codes and the caching rules; what is there already is kept.
+
+    Args:
+        start: folder of the project, by default the current one.
+        full_profile: YAML that names PostgreSQL and RabbitMQ servers; without it the profile is embedded.
 
     Returns:
         The project's folder, and one line per thing that was made (none if all was there).
 
     Raises:
-        InputError: the folder was made by a newer release.
-        MissingError: AiiDA is not installed.
+        InputError: the folder was made by a newer release, or the YAML is wrong.
+        MissingError: AiiDA is not installed, or a server is not reachable.
     """
     _require_aiida()
     home = project_folder_to_make(start)
     _check_layout(home)
+    full = None
+    if full_profile is not None:
+        # before anything is written
+        full = load_full_profile(full_profile)
+        full.check(fresh=not (home / ".aiida" / "config.json").is_file())
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
     made: list[str] = []
@@ -46,30 +61,20 @@ def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
         (home / name).mkdir(mode=0o700, exist_ok=True)
     _point_aiida_at(home)
     from aiida.common.exceptions import NotExistent
-    from aiida.manage.configuration import create_profile, get_config, load_profile
+    from aiida.manage.configuration import get_config, load_profile
 
     config = get_config(create=True)
     name = setting("profile").value
+    backends = full.backends(home / ".aiida" / "repository" / name) if full else embedded()
     if name not in config.profile_names:
-        from aiida.plugins import BrokerFactory
-
-        create_profile(
-            config,
-            name=name,
-            email="vibraloom@localhost",
-            storage_backend="core.sqlite_dos",
-            storage_config={},
-            broker_backend="core.zeromq",
-            broker_config=BrokerFactory("core.zeromq").get_default_config(),
-        )
-        config.set_option("runner.poll.interval", 1, scope=name)
-        config.set_option("daemon.default_workers", 2, scope=name)
-        config.set_option("caching.enabled_for", ["aiida.calculations:vibraloom.*"], scope=name)
-        config.set_option("warnings.development_version", False, scope=name)
-        config.set_default_profile(name, overwrite=True)
-        config.store()
-        made.append(f"profile {name} (SQLite, ZeroMQ broker) in {home}")
+        if full is not None and full.make_database():
+            made.append(f"database {full.database.name} at {full.database.host}:{full.database.port}")
+        _make_profile(config, name, backends)
+        made.append(f"profile {name} ({backends.said}) in {home}")
+    elif full is not None and full.same_place(config.get_profile(name)) and _renew_profile(config, name, backends):
+        made.append(f"profile {name}: brought up to date with {full.source}")
     load_profile(name, allow_switch=True)
+    _touch_storage()
     from aiida import orm
 
     try:
@@ -87,52 +92,53 @@ def initialise(start: Path | None = None) -> tuple[Path, list[str]]:
         computer.set_minimum_job_poll_interval(0.2)
         computer.set_default_mpiprocs_per_machine(1)
         made.append("computer localhost (direct)")
-    for label, description, path, prepend in _codes():
-        if _has_code(label, path, prepend):
-            continue
-        code = orm.InstalledCode(label=label, computer=computer, filepath_executable=path, prepend_text=prepend)
-        code.description = description
-        code.store()
-        made.append(f"code {label}@localhost: {path}")
+    from vibraloom.workflows.codes import program_here, store_code
+
+    for label in ("python", "lmp", "cp2k"):
+        program = program_here(label)
+        if program is not None and store_code(computer, label, program.path, script_lines((), program.environment)):
+            made.append(f"code {label}@localhost: {program.path}")
     write_text(home / "work" / HOST, socket.gethostname() + "\n")
     write_text(home / MARKER, f"schema: {SCHEMA}\nprofile: {name}\n")
     return home, made
 
 
-def _codes() -> list[tuple[str, str, str, str]]:
-    """Label, description, executable and prepended shell lines of the codes on this machine that are installed."""
-    codes = [
-        (
-            "python",
-            "Python of this environment: samples, labels, trainings, responses, correlations",
-            str(_interpreter()),
-            "",
-        )
-    ]
-    with contextlib.suppress(MissingError):
-        program = find_lammps()
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(program.environment.items())]
-        codes.append(("lmp", "LAMMPS for classical models", str(program.path), "\n".join(lines)))
-    return codes
+def _make_profile(config: Config, name: str, backends: Backends) -> None:
+    from aiida.manage.configuration import create_profile
+
+    create_profile(
+        config,
+        name=name,
+        email="vibraloom@localhost",
+        storage_backend=backends.storage,
+        storage_config=backends.storage_config,
+        broker_backend=backends.broker,
+        broker_config=backends.broker_config,
+    )
+    _set_options(config, name, backends)
+    config.set_option("caching.enabled_for", ["aiida.calculations:vibraloom.*"], scope=name)
+    config.set_option("warnings.development_version", False, scope=name)
+    config.set_default_profile(name, overwrite=True)
+    config.store()
 
 
-def _interpreter() -> Path:
-    """The environment's interpreter under one name, whatever name it was started by."""
-    plain = Path(sys.executable).with_name("python")
-    return plain if plain.exists() else Path(sys.executable)
+def _renew_profile(config: Config, name: str, backends: Backends) -> bool:
+    """Take over users, passwords, the broker's address and the daemon's settings; tells whether any was new."""
+    before = json.dumps(config.dictionary, sort_keys=True)
+    profile = config.get_profile(name)
+    profile.set_storage(backends.storage, {**profile.storage_config, **backends.storage_config})
+    profile.set_process_controller(backends.broker, backends.broker_config)
+    _set_options(config, name, backends)
+    changed = json.dumps(config.dictionary, sort_keys=True) != before
+    if changed:
+        config.update_profile(profile)
+        config.store()
+    return changed
 
 
-def _has_code(label: str, path: str, prepend: str) -> bool:
-    from aiida import orm
-
-    query = orm.QueryBuilder().append(orm.InstalledCode, filters={"label": label})
-    for code in query.all(flat=True):
-        if str(code.filepath_executable) == path and code.prepend_text == prepend:
-            return True
-        # another environment's executable: its results stay, the label moves on to the new one
-        code.label = f"{label}-before-{code.pk}"
-        code.is_hidden = True
-    return False
+def _set_options(config: Config, name: str, backends: Backends) -> None:
+    for option, value in backends.options.items():
+        config.set_option(option, value, scope=name)
 
 
 def load_project_profile(option: str | None = None) -> Path:
@@ -167,11 +173,17 @@ def load_project_profile(option: str | None = None) -> Path:
 
 
 def _touch_storage() -> None:
-    from aiida.common.exceptions import ConfigurationError, CorruptStorage, IncompatibleStorageSchema
+    from aiida.common.exceptions import ConfigurationError, CorruptStorage, IncompatibleStorageSchema, UnreachableStorage
     from aiida.manage import get_manager
 
+    manager = get_manager()
     try:
-        get_manager().get_profile_storage()
+        manager.get_profile_storage()
+    except UnreachableStorage:
+        profile = manager.get_profile()
+        assert profile is not None
+        require_database(profile)
+        raise
     except IncompatibleStorageSchema as error:
         raise InputError(
             "the profile's storage was made by another AiiDA version; run: eval $(vibraloom env) && verdi storage migrate"
@@ -185,26 +197,52 @@ def start_daemon() -> None:
     """Start the daemon of the loaded profile if it does not run.
 
     Raises:
-        MissingError: it cannot be started.
+        MissingError: it cannot be started, or its RabbitMQ is not reachable.
+        InputError: RabbitMQ does not let the profile's user in.
     """
     from aiida.engine.daemon.client import DaemonException, get_daemon_client
+    from aiida.manage.configuration import get_config_option, get_profile
 
+    profile = get_profile()
+    assert profile is not None
+    require_broker(profile)
     client = get_daemon_client()
     if client.is_daemon_running:
         return
     try:
-        client.start_daemon()
+        client.start_daemon(number_workers=get_config_option("daemon.default_workers"))
     except DaemonException as error:
         raise MissingError(
             f"the daemon cannot be started ({' '.join(str(error).split())}); look at: verdi daemon logshow"
         ) from error
 
 
-def remove(home: Path) -> None:
-    """Remove what ``initialise`` made: the folder ``.vibraloom/`` with profile, jobs and logs."""
+def database_of(home: Path) -> Database | None:
+    """The PostgreSQL database that keeps this project; None for an embedded profile."""
+    profile = _profile_of(home)
+    return Database.of(profile) if profile is not None else None
+
+
+def _profile_of(home: Path) -> Profile | None:
+    _point_aiida_at(home)
+    from aiida.manage.configuration import get_config
+
+    config, name = get_config(create=True), setting("profile").value
+    return config.get_profile(name) if name in config.profile_names else None
+
+
+def remove(home: Path, *, drop_database: bool = False) -> None:
+    """Remove what ``initialise`` made: the folder ``.vibraloom/`` with profile, jobs and logs, and the queue in RabbitMQ.
+
+    The PostgreSQL database of a full profile stays, unless ``drop_database``.
+
+    Raises:
+        InputError: the folder was not made by init, or the database cannot be dropped; nothing was removed.
+        MissingError: the database is to be dropped and its server is not reachable; nothing was removed.
+    """
     if not (home / MARKER).is_file():
         raise InputError(f"{home}: not made by vibraloom init; nothing was removed")
-    _point_aiida_at(home)
+    profile = _profile_of(home)
     from aiida.engine.daemon.client import DaemonException, get_daemon_client
 
     try:
@@ -213,6 +251,14 @@ def remove(home: Path) -> None:
             client.stop_daemon(wait=True)
     except DaemonException:
         pass
+    if profile is not None:
+        database, broker = Database.of(profile), Broker.of(profile)
+        if database is not None and drop_database:
+            database.drop()
+        if broker is not None:
+            # a server that is gone keeps a queue of no use to anybody; it is no reason to keep the project
+            with contextlib.suppress(MissingError, InputError):
+                broker.forget(profile.uuid)
     shutil.rmtree(home)
 
 

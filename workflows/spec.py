@@ -11,14 +11,26 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    model_serializer,
+    model_validator,
+)
 
+from vibraloom.calculators.cp2k.settings import Functional
 from vibraloom.calculators.lammps.models import available_models
 from vibraloom.structures.spec import System
 from vibraloom.units import quantity
 
 VERSION = 1
 """Version of the spec that this release writes; it reads all up to it."""
+FEWEST_SAMPLES = 7
+"""Polarizabilities along a run that leave room for an error bar of the Raman spectrum."""
 
 
 class _Word(BaseModel):
@@ -70,8 +82,16 @@ class Model(_Word):
 class Dynamics(_Word):
     """Molecular dynamics: thermostatted equilibration, then NVE replicas."""
 
-    engine: Literal["ase", "lammps"] = Field(description="dynamics engine")
+    engine: Literal["ase", "lammps", "cp2k"] = Field(
+        description="dynamics engine: ase (learned), lammps (classical), cp2k (first principles)"
+    )
     model: str | None = Field(None, description="classical model of the LAMMPS engine, such as spc/fw; absent: the learned model")
+    functional: Functional | None = Field(
+        None, description="density functional of the CP2K engine; left out there: PBE-D3"
+    )
+    protocol: Literal["fast", "balanced", "stringent"] | None = Field(
+        None, description="basis, grid and convergence of the CP2K engine; left out there: balanced"
+    )
     temperature: quantity("temperature", above=0, maximum=5000) = Field("300 K", description="temperature")  # type: ignore[valid-type]
     timestep: quantity("time", above=0, maximum=5) = Field("0.5 fs", description="integration time step")  # type: ignore[valid-type]
     equilibration: quantity("time", minimum=0) = Field("1 ps", description="thermostatted run before the production")  # type: ignore[valid-type]
@@ -83,6 +103,17 @@ class Dynamics(_Word):
         "continue", description="after an interruption: continue from the last checkpoint, or rerun from the seed"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_cp2k(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("engine") == "cp2k":
+            return {"functional": "PBE-D3", "protocol": "balanced", **{k: v for k, v in content.items() if v is not None}}
+        return content
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _dropped(handler(self), "functional", "protocol")
+
     @model_validator(mode="after")
     def _steps_fit(self) -> Dynamics:
         for key in ("every", "length", "equilibration"):
@@ -92,7 +123,10 @@ class Dynamics(_Word):
         if self.length < 20 * self.every:
             raise ValueError(f"@length allowed: at least 20 stored frames ({20 * self.every:g} fs)")
         if (self.engine == "lammps") != (self.model is not None):
-            raise ValueError("@model allowed: a classical model such as spc/fw with engine lammps; no model with engine ase")
+            raise ValueError("@model allowed: a classical model such as spc/fw with engine lammps; no model with ase and cp2k")
+        for key in ("functional", "protocol"):
+            if self.engine != "cp2k" and getattr(self, key) is not None:
+                raise ValueError(f"@{key} allowed: with engine cp2k only")
         if self.model is not None and self.model not in available_models("molecule"):
             raise ValueError(f"@model allowed: {', '.join(available_models('molecule'))}")
         return self
@@ -101,7 +135,21 @@ class Dynamics(_Word):
 class Response(_Word):
     """How dipole and polarizability follow from the trajectory."""
 
-    model: Literal["learned", "point-charges"] = Field("learned", description="learned surfaces, or the charges of the model")
+    model: Literal["learned", "point-charges", "dft"] = Field(
+        "learned", description="learned surfaces, the charges of the model, or (left out with engine cp2k) dft"
+    )
+    polarizability_every: quantity("time", above=0) | None = Field(  # type: ignore[valid-type]
+        None, description="time between the frames whose polarizability is computed (dft); left out: none is"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _dropped(handler(self), "polarizability_every")
+
+
+def _dropped(record: dict[str, Any], *later: str) -> dict[str, Any]:
+    """Without keys of a later release that are not set, so that what was hashed before keeps its hash."""
+    return {key: value for key, value in record.items() if value is not None or key not in later}
 
 
 By = Literal["species", "layer"]
@@ -182,17 +230,84 @@ class Spec(_Word):
     resources: Resources = Field(default_factory=lambda: Resources(), description="what a job may use")
     deposit: Deposit = Field(default_factory=lambda: Deposit(), description="where the spectra go")
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether the dynamics run on a learned surface."""
+        return self.dynamics.engine == "ase"
+
+    @property
+    def is_first_principles(self) -> bool:
+        """Whether forces and response are computed by density functional theory along the run."""
+        return self.dynamics.engine == "cp2k"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _response_of_cp2k(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        dynamics, response = content.get("dynamics"), content.get("response")
+        engine = dynamics.get("engine") if isinstance(dynamics, dict) else getattr(dynamics, "engine", None)
+        if engine == "cp2k" and (response is None or isinstance(response, dict)):
+            return {**content, "response": {"model": "dft", **(response or {})}}
+        return content
+
     @model_validator(mode="after")
     def _words_fit(self) -> Spec:
-        learned = self.dynamics.model is None
+        wanted = {request.quantity for request in self.spectra}
+        if self.is_first_principles:
+            self._first_principles_fit(wanted)
+        else:
+            self._models_fit(wanted)
+        if self.system.kind != "interface" and any("layer" in request.by for request in self.spectra):
+            raise ValueError(f"@spectra allowed: 'by: [species]' for a {self.system.kind}; layers need an interface")
+        return self
+
+    def _first_principles_fit(self, wanted: set[Quantity]) -> None:
+        for word in ("labels", "model"):
+            if getattr(self, word) is not None:
+                raise ValueError(f"@{word} allowed: with dynamics.engine ase only; cp2k computes forces and response itself")
+        whole = self.dynamics.length / self.dynamics.every
+        if abs(whole - round(whole)) > 1e-6:
+            raise ValueError(f"@dynamics.length allowed: a multiple of every ({self.dynamics.every:g} fs) with engine cp2k")
+        if self.response.model != "dft":
+            raise ValueError("@response.model allowed: dft with dynamics.engine cp2k")
+        every = self.response.polarizability_every
+        if self.system.kind == "interface" and wanted != {"vdos"}:
+            raise ValueError(
+                "@spectra allowed: vdos; without a gap a metal has neither a Berry-phase dipole nor a polarizability in a "
+                "periodic field. For the response of this interface take the charges of a classical model (engine lammps), "
+                "or the dipole along the normal from the charge density times z across the vacuum"
+            )
+        if every is None and "raman" in wanted:
+            raise ValueError(
+                "@response.polarizability_every allowed: a time such as '2 fs', a multiple of dynamics.every; without it no "
+                "polarizability is computed for raman"
+            )
+        if every is None:
+            return
+        if "raman" not in wanted:
+            raise ValueError("@response.polarizability_every allowed: with raman among the spectra")
+        ratio = every / self.dynamics.every
+        if abs(ratio - round(ratio)) > 1e-6:
+            raise ValueError(f"@response.polarizability_every allowed: a multiple of dynamics.every ({self.dynamics.every:g} fs)")
+        longest = self.dynamics.length / (FEWEST_SAMPLES - 1)
+        if every > longest * (1 + 1e-9):
+            raise ValueError(
+                f"@response.polarizability_every allowed: at most {longest:.3g} fs in {self.dynamics.length:g} fs; an error bar "
+                f"needs {FEWEST_SAMPLES} polarizabilities"
+            )
+
+    def _models_fit(self, wanted: set[Quantity]) -> None:
+        learned = self.is_learned
         if learned and (self.labels is None or self.model is None):
             missing = "labels" if self.labels is None else "model"
             raise ValueError(f"@{missing} allowed: the words labels and model, or dynamics with a classical model")
-        if self.response.model == "learned" and not learned:
+        if self.response.model != "point-charges" and not learned:
             raise ValueError("@response.model allowed: point-charges with a classical model")
-        if self.response.model == "point-charges" and learned:
+        if self.response.model != "learned" and learned:
             raise ValueError("@response.model allowed: learned with a learned model")
-        wanted = {request.quantity for request in self.spectra}
+        if self.response.polarizability_every is not None:
+            raise ValueError("@response.polarizability_every allowed: with dynamics.engine cp2k only")
         if "raman" in wanted and self.response.model == "point-charges":
             raise ValueError("@spectra allowed: ir and vdos; point charges have no polarizability")
         if learned and self.model is not None:
@@ -200,15 +315,14 @@ class Spec(_Word):
             for target in ("energy", *(needed[name] for name in sorted(wanted))):
                 if target not in self.model.targets:
                     raise ValueError(f"@model.targets allowed: targets that include {target}, which these spectra need")
+        if self.system.kind == "liquid":
+            raise ValueError("@dynamics.engine allowed: cp2k for a liquid in a periodic cell")
         if self.system.kind == "interface" and learned:
             raise ValueError(
                 "@dynamics.model allowed: a classical model such as spc/fw; interfaces are not learned in this release"
             )
         if self.system.kind == "molecule" and not learned:
-            raise ValueError("@dynamics.engine allowed: ase with a learned model for a molecule")
-        if self.system.kind == "molecule" and any("layer" in request.by for request in self.spectra):
-            raise ValueError("@spectra allowed: 'by: [species]' for a molecule; layers need an interface")
-        return self
+            raise ValueError("@dynamics.engine allowed: ase with a learned model, or cp2k, for a molecule")
 
     def content_hash(self) -> str:
         """sha256 of the canonical content; ``deposit`` and the resources do not count: they change no number."""

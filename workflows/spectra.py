@@ -5,34 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, WorkChain, if_
+from aiida.engine import CalcJob, ExitCode, WorkChain, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from vibraloom.calculators.ase.calcjob import HarmonicCalculation
 from vibraloom.calculators.charges.calcjob import ChargeResponseCalculation
 from vibraloom.calculators.correlation.calcjob import CorrelationCalculation
+from vibraloom.calculators.cp2k.calcjob import Cp2kResponseCalculation
 from vibraloom.calculators.deepmd.calcjob import ResponseCalculation
+from vibraloom.errors import InputError
 from vibraloom.nodes.spectrum import SpectrumData
-from vibraloom.workflows import parameters
-from vibraloom.workflows.bands import interface_bands, molecule_bands
+from vibraloom.workflows import first_principles, parameters
+from vibraloom.workflows.bands import found_bands, interface_bands, liquid_bands, molecule_bands
 from vibraloom.workflows.build import build_structure
 from vibraloom.workflows.children import failure_of
 from vibraloom.workflows.context import context_of
+from vibraloom.workflows.cp2k_labels import Cp2kLabelWorkChain
 from vibraloom.workflows.deposit import add_to_collection, deposit
-from vibraloom.workflows.dynamics import AseDynamicsWorkChain, LammpsDynamicsWorkChain
+from vibraloom.workflows.dynamics import AseDynamicsWorkChain, Cp2kDynamicsWorkChain, LammpsDynamicsWorkChain
 from vibraloom.workflows.label import LabelWorkChain
+from vibraloom.workflows.placement import PlacesJobs
 from vibraloom.workflows.spec import Spec
 from vibraloom.workflows.training import TrainingWorkChain
 
 
-class SpectraWorkChain(WorkChain):
+class SpectraWorkChain(PlacesJobs, WorkChain):
     """From a spec to deposited spectra."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input("spec", valid_type=orm.Dict, help="The spec, as the YAML holds it.", validator=_spec_is_valid)
-        spec.input_namespace("codes", valid_type=orm.AbstractCode, help="python, and lmp where LAMMPS is the engine.")
+        spec.input_namespace("codes", valid_type=orm.AbstractCode, help="python, and lmp or cp2k where that is the engine.")
         spec.output_namespace("spectra", valid_type=SpectrumData, help="Deposited spectra.")
         spec.output("bands", valid_type=orm.Dict, help="Table of bands.")
         spec.output("record", valid_type=orm.Dict, help="What was deposited, with hashes and verdicts.")
@@ -44,7 +48,13 @@ class SpectraWorkChain(WorkChain):
                 cls.label,
                 cls.train,
             ),
+            if_(cls.is_first_principles)(
+                cls.equilibrate,
+            ),
             cls.dynamics,
+            if_(cls.has_polarizabilities_by_frame)(
+                cls.polarizabilities,
+            ),
             cls.response,
             cls.spectra,
             cls.deposit,
@@ -64,7 +74,15 @@ class SpectraWorkChain(WorkChain):
 
     def is_learned(self) -> bool:
         """Whether the dynamics run on a learned surface."""
-        return self.words.dynamics.model is None
+        return self.words.is_learned
+
+    def is_first_principles(self) -> bool:
+        """Whether CP2K computes forces and response."""
+        return self.words.is_first_principles
+
+    def has_polarizabilities_by_frame(self) -> bool:
+        """Whether polarizabilities are computed of frames of the trajectories."""
+        return parameters.polarizability_stride(self.words) is not None
 
     def _failed(self, message: str) -> ExitCode:
         return self.exit_codes.ERROR_STEP_FAILED.format(message=message)
@@ -76,6 +94,13 @@ class SpectraWorkChain(WorkChain):
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_WRONG_INPUT.format(message=node.exit_message)
         self.ctx.structure, self.ctx.report = results["structure"], results["report"]
+        self.ctx.warnings = []
+        if self.is_first_principles():
+            self.ctx.placed = first_principles.placed_for_cp2k(self.ctx.structure)
+            try:
+                self.ctx.warnings = first_principles.warnings_of(self.words, self.ctx.placed.get_ase())
+            except InputError as error:
+                return self.exit_codes.ERROR_WRONG_INPUT.format(message=str(error))
         return None
 
     def label(self) -> None:
@@ -119,6 +144,20 @@ class SpectraWorkChain(WorkChain):
         )
         return None
 
+    def equilibrate(self) -> None:
+        """First-principles dynamics with a thermostat, before each replica's production."""
+        run = self.words
+        if not run.dynamics.equilibration:
+            return
+        for replica in range(run.dynamics.replicas):
+            label = f"equilibration_{replica}"
+            inputs = self._cp2k_dynamics(replica, equilibration=True)
+            self.to_context(**{label: self.submit(Cp2kDynamicsWorkChain, **inputs, metadata={"call_link_label": label})})
+
+    def _cp2k_dynamics(self, replica: int, **more: Any) -> dict[str, Any]:
+        molecules = self.ctx.report.get_dict()["molecule"]
+        return first_principles.dynamics_inputs(self.words, self.inputs.codes, self.ctx.placed, molecules, replica, **more)
+
     def dynamics(self) -> ExitCode | None:
         """Trajectories; on a learned surface also its harmonic modes."""
         run = self.words
@@ -152,6 +191,8 @@ class SpectraWorkChain(WorkChain):
             self.ctx.dynamics_labels = ["dynamics_0"]
             return None
         self.ctx.dynamics_labels = [f"dynamics_{replica}" for replica in range(run.dynamics.replicas)]
+        if self.is_first_principles():
+            return self._first_principles_dynamics()
         for replica, label in enumerate(self.ctx.dynamics_labels):
             child = self.submit(
                 LammpsDynamicsWorkChain,
@@ -167,15 +208,63 @@ class SpectraWorkChain(WorkChain):
             self.to_context(**{label: child})
         return None
 
-    def response(self) -> ExitCode | None:
-        """Dipole and polarizability, or currents, along each trajectory."""
+    def _first_principles_dynamics(self) -> ExitCode | None:
+        for replica, label in enumerate(self.ctx.dynamics_labels):
+            start = None
+            if f"equilibration_{replica}" in self.ctx:
+                equilibrated = self.ctx[f"equilibration_{replica}"]
+                if message := failure_of(equilibrated):
+                    return self._failed(message)
+                start = equilibrated.outputs.remote_folder
+            inputs = self._cp2k_dynamics(replica, start=start)
+            self.to_context(**{label: self.submit(Cp2kDynamicsWorkChain, **inputs, metadata={"call_link_label": label})})
+        return None
+
+    def polarizabilities(self) -> ExitCode | None:
+        """Polarizabilities of frames along each trajectory, by ± fields."""
+        if message := self._take_trajectories():
+            return self._failed(message)
+        for name, trajectory in self.ctx.trajectories.items():
+            inputs = first_principles.label_inputs(self.words, self.inputs.codes, trajectory)
+            label = f"polarizability_{name}"
+            self.to_context(**{label: self.submit(Cp2kLabelWorkChain, **inputs, metadata={"call_link_label": label})})
+        return None
+
+    def _take_trajectories(self) -> str | None:
+        """Gather the trajectories of all replicas; returns why one is missing."""
         trajectories: dict[str, Any] = {}
         for label in self.ctx.dynamics_labels:
             if message := failure_of(self.ctx[label]):
-                return self._failed(message)
+                return message
             trajectories |= dict(self.ctx[label].outputs.trajectories)
         self.ctx.trajectories = trajectories
-        if self.is_learned():
+        return None
+
+    def _labelled(self) -> tuple[dict[str, Any], dict[str, Any]] | str:
+        """Datasets and failed frames by replica, or why there are none."""
+        datasets, failures = {}, {}
+        for name in self.ctx.trajectories if self.has_polarizabilities_by_frame() else ():
+            child = self.ctx[f"polarizability_{name}"]
+            if message := failure_of(child):
+                return message
+            datasets[name] = child.outputs.dataset
+            if "failures" in child.outputs:
+                failures[name] = child.outputs.failures.get_dict()
+        return datasets, failures
+
+    def response(self) -> ExitCode | None:
+        """Dipole and polarizability, or currents, along each trajectory."""
+        if message := self._take_trajectories():
+            return self._failed(message)
+        process: type[CalcJob]
+        inputs: dict[str, Any]
+        if self.is_first_principles():
+            labelled = self._labelled()
+            if isinstance(labelled, str):
+                return self._failed(labelled)
+            process, inputs = Cp2kResponseCalculation, {"datasets": labelled[0]}
+            record = {"polarizability_stride": parameters.polarizability_stride(self.words), "failures": labelled[1]}
+        elif self.is_learned():
             models = {key: node for key, node in self.ctx.training.outputs.models.items() if key != "energy"}
             process, inputs, record = ResponseCalculation, {"models": models}, {}
         else:
@@ -186,7 +275,7 @@ class SpectraWorkChain(WorkChain):
             response=self.submit(
                 process,
                 code=self.ctx.python,
-                trajectories=trajectories,
+                trajectories=self.ctx.trajectories,
                 parameters=orm.Dict(record),
                 metadata={"call_link_label": "response"},
                 **inputs,
@@ -202,7 +291,14 @@ class SpectraWorkChain(WorkChain):
                 return self._failed(message)
         run, report = self.words, self.ctx.report.get_dict()
         record = parameters.correlation(run, report)
-        record["context"] = context_of(run, report, self._versions())
+        record["context"] = context_of(run, report, self._versions(), self.ctx.warnings)
+        if self.is_first_principles():
+            places = self.ctx.placed.get_ase().positions
+            if run.system.kind == "molecule":
+                record["reference_positions"] = places.tolist()
+            elif "layers" in record:
+                lift = float((places - self.ctx.structure.get_ase().positions)[0, 2])
+                record["layers"]["edges"] = [edge + lift for edge in record["layers"]["edges"]]
         inputs = {"modes": self.ctx.model_modes.outputs.modes} if self.is_learned() else {}
         self.to_context(
             correlation=self.submit(
@@ -253,8 +349,13 @@ class SpectraWorkChain(WorkChain):
                 metadata=metadata,
             )
         else:
-            liquid = self.inputs.spec["system"]["liquid"]["molecule"]
-            bands = interface_bands(orm.Str(liquid), **spectra, metadata=metadata)
+            system = self.words.system
+            if system.kind == "molecule":
+                bands = found_bands(orm.Str(self.ctx.report["formula"]), **spectra, metadata=metadata)
+            elif system.kind == "liquid":
+                bands = liquid_bands(orm.Str(system.molecule), **spectra, metadata=metadata)
+            else:
+                bands = interface_bands(orm.Str(system.liquid.molecule), **spectra, metadata=metadata)
         self.out("bands", bands)
         self.out("record", self.ctx.record)
         self.out("structure", self.ctx.structure)
@@ -262,7 +363,6 @@ class SpectraWorkChain(WorkChain):
 
 
 def _spec_is_valid(value: orm.Dict, _: Any) -> str | None:
-    from vibraloom.errors import InputError
     from vibraloom.validation import validated
 
     try:

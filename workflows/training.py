@@ -11,9 +11,10 @@ from vibraloom.nodes.dataset import DatasetData
 from vibraloom.nodes.model import ModelData
 from vibraloom.workflows.attempts import continued
 from vibraloom.workflows.children import failure_of
+from vibraloom.workflows.placement import PlacesJobs
 
 
-class TrainingWorkChain(WorkChain):
+class TrainingWorkChain(PlacesJobs, WorkChain):
     """Trains energy, dipole and polarizability from one dataset."""
 
     @classmethod

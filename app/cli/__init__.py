@@ -29,9 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("vibraloom.app.cli.export:command", "Write a spectrum as JCAMP-DX, CSV, JSON or an archive."),
     "spectrum": (
         "vibraloom.app.cli.spectrum:command",
-        "IR, Raman and VDOS from plain files; needs no profile.",
+        "IR, Raman, SFG and VDOS from plain files; needs no profile.",
     ),
     "structure": ("vibraloom.app.cli.structure:command", "Build the structure that a spec names."),
+    "cluster": ("vibraloom.app.cli.cluster:command", "Add, list and test the computers that jobs run on."),
     "schema": ("vibraloom.app.cli.schema:command", "Print the JSON schema of the spec."),
 }
 """Command → where it is (``module:function``) and its line in ``--help``."""

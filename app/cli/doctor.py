@@ -110,7 +110,7 @@ def _project() -> list[Finding]:
         return [Finding("project", False, f"no .vibraloom at or above {Path.cwd()}", "vibraloom init")]
     findings = []
     try:
-        from vibraloom.workflows.profile import HOST, load_project_profile
+        from vibraloom.workflows.profile import load_project_profile
 
         load_project_profile()
         from aiida import orm
@@ -123,8 +123,37 @@ def _project() -> list[Finding]:
         findings.append(Finding("project", True, f"{home}, codes {', '.join(codes)}"))
     except VibraloomError as error:
         return [Finding("project", False, str(error))]
+    return [*findings, *_profile(home)]
+
+
+def _profile(home: Path) -> list[Finding]:
+    """Kind of the loaded profile, its servers, and what about it would be a trap."""
+    from aiida.manage.configuration import get_profile
+
+    from vibraloom.errors import VibraloomError
+    from vibraloom.workflows.backends import consumer_timeout_left, told
+    from vibraloom.workflows.profile import HOST
+    from vibraloom.workflows.servers import Database
+
+    profile = get_profile()
+    assert profile is not None
+    findings = []
+    try:
+        findings.append(Finding("profile", True, f"{profile.name}, {told(profile)}"))
+        if release := consumer_timeout_left(profile):
+            findings.append(
+                Finding(
+                    "RabbitMQ consumer_timeout",
+                    False,
+                    f"unless it is raised, RabbitMQ {release} cuts off every run that takes longer than 30 minutes",
+                    "echo 'consumer_timeout = 31536000000' >> /etc/rabbitmq/rabbitmq.conf, restart RabbitMQ, write "
+                    "broker.consumer_timeout_raised: true in the YAML, and vibraloom init --full FILE.yaml",
+                )
+            )
+    except VibraloomError as error:
+        findings.append(Finding("profile", False, str(error)))
     kind = _file_system(home)
-    if any(kind.startswith(name) for name in _NETWORK_FILE_SYSTEMS):
+    if Database.of(profile) is None and any(kind.startswith(name) for name in _NETWORK_FILE_SYSTEMS):
         findings.append(
             Finding(
                 "project storage",
@@ -136,7 +165,7 @@ def _project() -> list[Finding]:
     host = home / "work" / HOST
     if host.is_file() and host.read_text(encoding="utf-8").strip() != socket.gethostname():
         findings.append(
-            Finding("broker", False, f"it lives on {host.read_text(encoding='utf-8').strip()}", "run vibraloom there")
+            Finding("daemon", False, f"it lives on {host.read_text(encoding='utf-8').strip()}", "run vibraloom there")
         )
     return findings
 

@@ -53,6 +53,7 @@ def command(spec_path: Path, again: bool, check: bool, folder: Path | None, prof
         click.echo(f"{spec_path}: good; everything it needs is here")
         return
     with launch.only_runner(home, spec):
+        launch.foreground_runner()  # before anything asks a computer over ssh
         launch.close_interrupted_runs(spec)
         node = None if again else launch.finished_run(spec)
         if node is not None:
@@ -66,17 +67,13 @@ def command(spec_path: Path, again: bool, check: bool, folder: Path | None, prof
 
 
 def _run(spec: Any, inputs: dict[str, Any]) -> Any:
-    from aiida.manage import get_manager
     from rich.console import Console
 
     from vibraloom.app.progress import RunProgress
-    from vibraloom.workflows.launch import close_run, label_run
+    from vibraloom.workflows.launch import close_run, foreground_runner, label_run
     from vibraloom.workflows.spectra import SpectraWorkChain
 
-    # without the broker: a foreground run needs no server
-    manager = get_manager()
-    runner = manager.create_runner(communicator=None, poll_interval=0.2)
-    manager.set_runner(runner)
+    runner = foreground_runner()
     process = runner.instantiate_process(SpectraWorkChain, **inputs)
     label_run(process.node, spec, daemon=False)
     loop = runner.loop
@@ -132,6 +129,6 @@ def _conclude(node: Any, spec_path: Path, folder: Path | None, as_json: bool) ->
 
         written = write_report(node, folder)
         click.echo(
-            f"{folder}: {len(written)} files: overview.png, provenance.png, and .png .csv .jdx of each spectrum",
+            f"{folder}: {len(written)} files: provenance.png, .csv and .jdx of each spectrum, overview.png and .png of curves",
             err=True,
         )

@@ -23,7 +23,8 @@ def command(spec_path: Path, again: bool, profile: str | None) -> None:
 
     inputs = launch.inputs_of(spec)
     with launch.only_runner(home, spec):
-        launch.close_interrupted_runs(spec)
+        with launch.short_runner():
+            launch.close_interrupted_runs(spec)
         node = None if again else launch.finished_run(spec)
         if node is not None:
             click.echo(f"{spec.name}: finished before as run {node.uuid[:8]}; use --again to run the workflow again")

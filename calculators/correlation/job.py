@@ -1,9 +1,11 @@
 """From trajectories and responses to spectra: ``python -m vibraloom.calculators.correlation.job job.json``.
 
 Reads ``trajectory-RR.h5`` and ``response-RR.npz`` of every replica, writes one ``spectrum-<label>.json`` per spectrum.
-Keys: ``kind`` (molecule, interface), ``requests`` ([{"quantity", "by"}]), ``temperature`` (K), ``integration_timestep`` (fs),
-``axis_end`` (cm⁻¹), ``laser_wavelength`` (nm), ``molecules`` (molecule of each atom, -1: slab), and for interfaces ``layers``
-(edges Å, names, width Å) and ``area`` (Å²), for molecules ``reference_positions`` (Å, Eckart frame).
+Keys: ``kind`` (molecule, interface, liquid), ``requests`` ([{"quantity", "by"}]), ``temperature`` (K),
+``integration_timestep`` (fs), ``axis_end`` (cm⁻¹), ``laser_wavelength`` (nm), ``molecules`` (molecule of each atom, -1:
+slab), and for interfaces ``layers`` (edges Å, names, width Å) and ``area`` (Å²), for molecules ``reference_positions`` (Å,
+Eckart frame), for liquids ``volume`` (Å³). Polarizabilities that stand at a stride of their own, with
+``polarizability_step``, have their own time between frames.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from vibraloom.errors import InputError
 from vibraloom.files.frames import Frames
 from vibraloom.files.h5md_frames import stored_frames
 from vibraloom.files.tables import write_json
-from vibraloom.files.trajectory import Trajectory, read_trajectory
+from vibraloom.files.trajectory import Trajectory, frame_interval, read_trajectory
 from vibraloom.spectra import infrared, raman, slab_response, vdos
 from vibraloom.spectra.corrections import verlet_wavenumber
 from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
@@ -66,6 +68,39 @@ def read_replicas(folder: Path) -> list[Replica]:
     return replicas
 
 
+def polarizabilities(replica: Replica) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+    """Polarizabilities of a replica.
+
+    Returns:
+        (Å³) Array with shape (L, 3, 3), the frames of the trajectory that they belong to, with shape (L,), and the time
+        from one to the next in fs.
+
+    Raises:
+        InputError: there are none, or they belong to no frames or to unevenly spaced ones.
+    """
+    name = f"response-{replica.path.stem.split('-')[1]}.npz"
+    if "polarizability" not in replica.response:
+        raise InputError(f"{name}: has no polarizability; compute it along the trajectory, or leave raman out")
+    trajectory = replica.trajectory
+    step = replica.response.get("polarizability_step", trajectory.step)
+    frames = np.searchsorted(trajectory.step, step)
+    if not np.array_equal(trajectory.step[np.minimum(frames, trajectory.frames - 1)], step):
+        raise InputError(f"{name}: a polarizability belongs to no frame of {replica.path.name}; run the response again")
+    return replica.response["polarizability"], frames, frame_interval(step, trajectory.timestep, f"{name}: polarizability")
+
+
+def dipoles_of(replicas: list[Replica]) -> list[NDArray[np.float64]]:
+    """(e·Å) Dipole of each replica, Arrays with shape (F, 3).
+
+    Raises:
+        InputError: one has none.
+    """
+    for entry in replicas:
+        if "dipole" not in entry.response:
+            raise InputError(f"{entry.path.name}: its response has no dipole; leave ir out")
+    return [entry.response["dipole"] for entry in replicas]
+
+
 def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
     """Spectra of a free molecule, in the laboratory frame and (``…_eckart``) in the Eckart frame."""
     interval = replicas[0].trajectory.frame_interval
@@ -83,17 +118,21 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
     found: dict[str, Spectrum] = {}
     for request in job["requests"]:
         if request["quantity"] == "ir":
-            dipoles = [entry.response["dipole"] for entry in replicas]
+            dipoles = dipoles_of(replicas)
             turned = [rotate_dipoles(dipole, turn) for dipole, turn in zip(dipoles, rotations, strict=True)]
             found["ir"] = infrared(dipoles, interval, **options)
             found["ir_eckart"] = in_eckart_frame(infrared(turned, interval, **options))
         elif request["quantity"] == "raman":
-            tensors = [entry.response["polarizability"] for entry in replicas]
-            turned = [rotate_polarizabilities(tensor, turn) for tensor, turn in zip(tensors, rotations, strict=True)]
+            sampled = [polarizabilities(entry) for entry in replicas]
+            tensors, between = [tensor for tensor, _, _ in sampled], sampled[0][2]
+            turned = [
+                rotate_polarizabilities(tensor, turn[frames])
+                for (tensor, frames, _), turn in zip(sampled, rotations, strict=True)
+            ]
             laser = job["laser_wavelength"]
-            for name, spectrum in raman(tensors, interval, laser_wavelength=laser, **options).items():
+            for name, spectrum in raman(tensors, between, laser_wavelength=laser, **options).items():
                 found[f"raman_{name}"] = spectrum
-            fixed = raman(turned, interval, laser_wavelength=laser, **options)
+            fixed = raman(turned, between, laser_wavelength=laser, **options)
             found["raman_anisotropic_eckart"] = in_eckart_frame(fixed["anisotropic"])
         else:
             velocities = [stored_frames(entry.path, "velocity") for entry in replicas]
@@ -188,6 +227,31 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
     return found
 
 
+def liquid_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
+    """Absorption in cm⁻¹, Raman cross-section of the cell, and VDOS of a bulk liquid."""
+    trajectory = replicas[0].trajectory
+    interval = trajectory.frame_interval
+    temperature = job["temperature"]
+    found: dict[str, Spectrum] = {}
+    for request in job["requests"]:
+        if request["quantity"] == "ir":
+            found["ir"] = infrared(dipoles_of(replicas), interval, temperature=temperature, volume=required(job, "volume"))
+        elif request["quantity"] == "raman":
+            sampled = [polarizabilities(entry) for entry in replicas]
+            tensors, between = [tensor for tensor, _, _ in sampled], sampled[0][2]
+            spectra = raman(tensors, between, temperature=temperature, laser_wavelength=job["laser_wavelength"])
+            found |= {f"raman_{name}": spectrum for name, spectrum in spectra.items()}
+        else:
+            found["vdos"] = vdos(
+                [stored_frames(entry.path, "velocity") for entry in replicas],
+                trajectory.masses,
+                interval,
+                temperature=temperature,
+                groups=species_groups(trajectory.numbers) if "species" in request["by"] else None,
+            )
+    return found
+
+
 @dataclass
 class LayerWeights:
     """Weight of each liquid atom in one layer, by its molecule's centre of mass in each frame; read as it is needed.
@@ -246,11 +310,15 @@ def shortened(spectrum: Spectrum, job: dict[str, Any]) -> Spectrum:
     return replace(spectrum, conventions=made).between(0.0, job["axis_end"])
 
 
+KINDS = {"molecule": molecule_spectra, "interface": interface_spectra, "liquid": liquid_spectra}
+"""Kind of the system to its spectra."""
+
+
 def main(job: dict[str, Any], progress: Progress) -> None:
     """All requested spectra of the replicas in this folder."""
     replicas = read_replicas(Path())
     progress(0, 1, "correlating")
-    spectra = molecule_spectra(job, replicas) if job["kind"] == "molecule" else interface_spectra(job, replicas)
+    spectra = KINDS[job["kind"]](job, replicas)
     for label, spectrum in spectra.items():
         write_json(f"spectrum-{label}.json", shortened(spectrum, job))
     progress(1, 1, f"{len(spectra)} spectra")

@@ -139,7 +139,7 @@ def spec_rows() -> list[tuple[str, ...]]:
             required = key in block.get("required", ())
             references = _references(entry)
             if path == "system":
-                rows.append(("`system`", "block", "–", "required", "one of the two below", text))
+                rows.append(("`system`", "block", "–", "required", "one of the kinds below", text))
                 for reference in references:
                     kind = definitions[reference]["properties"]["kind"]["const"]
                     walk(f"system({kind}).", reference)
@@ -197,8 +197,12 @@ keys; `vibraloom schema` prints the JSON schema.
 - With `dynamics.engine: lammps`, `dynamics.model` names a classical model and `response.model` is
   `point-charges`. With `ase` there is no `dynamics.model`; the words `labels` and `model` are needed and
   `response.model` is `learned`.
-- A molecule runs on a learned surface, an interface on a classical model.
-- Point charges give IR and VDOS; Raman needs a learned polarizability. `model.targets` must hold what the
+- A molecule runs on a learned surface or in `cp2k`, an interface on a classical model, a liquid in `cp2k`.
+- With `dynamics.engine: cp2k` there are no `labels` and `model`; `functional` (left out: PBE-D3) and `protocol` (left
+  out: balanced) say how forces are computed, `response.model` is `dft`, and `length` is a multiple of `every`.
+- With `cp2k`, `raman` needs `response.polarizability_every`, a multiple of `dynamics.every` that leaves room for seven
+  polarizabilities. An interface with a metal slab has its `vdos` alone.
+- Point charges give IR and VDOS; Raman needs a polarizability. `model.targets` must hold what the
   spectra need: dipole for `ir`, polarizability for `raman`, energy always.
 - `by: [layer]` needs an interface.
 - `system.liquid` has exactly one of `thickness` and `count`. `system.slab.size` needs an even second number
@@ -247,6 +251,7 @@ def processes_page() -> str:
         "aiida.workflows": "Workflows",
         "aiida.calculations": "Calculations",
         "aiida.parsers": "Parsers",
+        "aiida.schedulers": "Schedulers",
         "aiida.data": "Data",
         "aiida.groups": "Groups",
     }

@@ -26,6 +26,8 @@ SHARED = (
     "docs/how-to/use-verdi.md",
 )
 """Pages that need a project with spectra in it; they run in this order in the tutorial's folder."""
+SERVED = {"docs/how-to/full-profile.md", "docs/how-to/from-laptop-to-your-cluster.md"}
+"""Pages that need servers: the tests that start those run them."""
 REASONS = {"make target", "installs software", "changes the folder", "needs an editor"}
 """Why a block may stand without being run."""
 MOST_UNRUN = 8
@@ -97,7 +99,9 @@ def runnable(page: Path) -> bool:
 
 
 ALONE = [
-    page.relative_to(ROOT).as_posix() for page in PAGES if runnable(page) and page.relative_to(ROOT).as_posix() not in SHARED
+    name
+    for page in PAGES
+    if runnable(page) and (name := page.relative_to(ROOT).as_posix()) not in SHARED and name not in SERVED
 ]
 """Pages that need nothing from another one."""
 

@@ -31,7 +31,9 @@ MODULE = 'import pytest\n\npytest.importorskip("no_such_package_here")\n'
 
 def _outcome(folder: Path, **variables: str) -> str:
     (folder / "conftest.py").write_text(CONFTEST.read_text())
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    reference_data: data\n")
+    (folder / "pytest.ini").write_text(
+        f"[pytest]\npythonpath = {CONFTEST.parent}\nmarkers =\n    reference_data: data\n"
+    )
     (folder / "test_inside.py").write_text(TESTS)
     (folder / "test_whole_module.py").write_text(MODULE)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIBRALOOM_", "PYTEST_"))}

@@ -27,6 +27,7 @@ ROOMS = (
 MODULES = {
     "pyyaml": "yaml",
     "aiida-core": "aiida",
+    "aio-pika": "aio_pika",
     "deepmd-kit": "deepmd",
     "import-linter": "importlinter",
     "tensorflow-cpu": "tensorflow",

@@ -291,6 +291,12 @@ def test_a_subset_of_modes_holds_the_other_atoms() -> None:
         vibrations(slab, metal(), subset=[8])
 
 
+def test_a_free_molecule_is_relaxed_about_its_heaviest_atom() -> None:
+    held = geometry_optimisation(boxed(molecule("CH3OH")), settings())["MOTION"]["CONSTRAINT"]["FIXED_ATOMS"]["LIST"]
+    assert [molecule("CH3OH").get_chemical_symbols()[int(number) - 1] for number in held] == ["O"]
+    assert "CONSTRAINT" not in geometry_optimisation(water(), settings())["MOTION"], "a cell full of atoms is free to move"
+
+
 def test_dynamics_print_what_was_asked_at_its_stride() -> None:
     run = dynamics(water(), settings(), md(ensemble="NVT", every=2, wannier_every=4, hartree_every=10))
     prints, dft = run["MOTION"]["PRINT"], run["FORCE_EVAL"]["DFT"]
