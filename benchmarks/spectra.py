@@ -20,6 +20,8 @@ from peers.runs import run_case, run_files
 
 def main(quick: bool, into_document: bool, only: list[str]) -> int:
     """Install, measure, print, write; returns the exit code."""
+    if quick and into_document:
+        sys.exit("--quick --write: small sizes are no measurement; leave one of the two out")
     report = Report(quick)
     console = report.console
     for peer, line in requirements().items():

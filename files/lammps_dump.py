@@ -132,6 +132,11 @@ class _Dump:
                 f"{self._path}: {self.name} has no column {', '.join(missing)} (found: {' '.join(self.columns)});"
                 f" dump id element {' '.join(found)}"
             )
+        if "id" not in self.columns:
+            raise InputError(
+                f"{self._path}: {self.name} has no column id, without which atoms of one frame and the next cannot be told"
+                f" apart; dump id element {' '.join(found)}"
+            )
         roles = {name: component for component, name in enumerate(found)}
         roles |= {name: LABEL for name in _FIXED} | {"id": IDENTIFIER}
         self.roles = [roles.get(name, SKIPPED) for name in self.columns]

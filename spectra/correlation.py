@@ -183,10 +183,11 @@ def spectral_density(
     weights[1:] *= 2
     length = _transform_length(lags, padding)
     weights *= timestep
-    if length < SHORTEST:
+    steps = _steps(lags, padding)
+    if steps is None:
         density = scipy.fft.rfft(correlation * weights, n=length, axis=-1).real
     else:
-        transform = LongTransform(*step_lengths(length))
+        transform = LongTransform(*steps)
         density = np.empty((*correlation.shape[:-1], transform.bins))
         for curve in np.ndindex(correlation.shape[:-1]):
             transform.cosine_transform(correlation[curve] * weights, density[curve])
@@ -212,9 +213,19 @@ def half_transform(correlation: NDArray[Any], timestep: float, window: str = "ha
 
 
 def _transform_length(lags: int, padding: int | None) -> int:
-    points = 2 * lags * ((4 if lags <= FINE_LAGS else 1) if padding is None else max(int(padding), 1))
+    steps = _steps(lags, padding)
     # even: the last bin is Nyquist
-    return 2 * (math.prod(step_lengths(points)) if points >= SHORTEST else int(scipy.fft.next_fast_len(points // 2, real=True)))
+    return 2 * (int(scipy.fft.next_fast_len(_points(lags, padding) // 2, real=True)) if steps is None else math.prod(steps))
+
+
+def _points(lags: int, padding: int | None) -> int:
+    return 2 * lags * ((4 if lags <= FINE_LAGS else 1) if padding is None else max(int(padding), 1))
+
+
+def _steps(lags: int, padding: int | None) -> tuple[int, int] | None:
+    """Lengths of the steps of a long transform, or None for one in a piece."""
+    points = _points(lags, padding)
+    return step_lengths(points) if points >= SHORTEST else None
 
 
 def _checked(series: NDArray[Any], remove_mean: bool) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vibraloom.errors import InputError
 from vibraloom.spectra.dielectric import Medium, kramers_kronig
 from vibraloom.spectra.estimator import positive
-from vibraloom.spectra.slab import fixed_e_to_fixed_d
+from vibraloom.spectra.slab import ZERO_BIN, fixed_e_to_fixed_d
 from vibraloom.spectra.spectrum import Spectrum, Verdict
 from vibraloom.spectra.stratified import IDEAL_MIRROR, VACUUM, Layer, reflectance, transmittance
 from vibraloom.spectra.uncertainty import verdict
@@ -272,6 +272,8 @@ def _stack_spectrum(
         return measured(axis, incident, [*front, layer, *back], exit, angle, polarization)
 
     bare = power(0.0, 0.0)
+    if not (bare > 0).all():
+        raise InputError(f"{experiment}: without the slab the stack sends no light back or on; take thinner layers around it")
 
     def signal(along: ComplexArray, across: ComplexArray) -> Array:
         ratio = power(along, across) / bare
@@ -339,7 +341,7 @@ def _optical(
         conventions=replace(
             conventions,
             form=form,
-            notes=(*conventions.notes, *notes),
+            notes=(*(note for note in conventions.notes if note != ZERO_BIN), *notes),
             extra={**conventions.extra, **extra},
         ),
         standard_error=error,

@@ -26,6 +26,8 @@ from vibraloom.units import (
     SPEED_OF_LIGHT_CM_PER_FS,
 )
 
+ZERO_BIN = "the bin at zero wavenumber is set to 0"
+"""Note on a response, whose form is 0/0 there."""
 Array = NDArray[np.float64]
 Series = NDArray[Any] | Sequence[NDArray[Any]]
 
@@ -112,7 +114,7 @@ def slab_response(
                 intensity,
                 derivative=derivative,
                 quantum=quantum_correction,
-                notes=["the bin at zero wavenumber is set to 0"],
+                notes=[ZERO_BIN],
                 frames=min(plan.frames) + (source != "current"),
                 temperature=temperature,
                 area=area,

@@ -94,7 +94,9 @@ def vdos(
         temperature = positive(temperature, "temperature", "K")
     membership = _membership(groups or {}, len(masses))
     runs: list[Any] = list(velocities) if isinstance(velocities, (list, tuple)) else [velocities]
-    runs = [each if hasattr(each, "read") else np.asarray(each) for each in runs]
+    if not runs:
+        raise InputError("velocities: an empty list; give at least one run")
+    runs = [each if hasattr(each, "read") else _real(np.asarray(each)) for each in runs]
     for each in runs:
         _check_shape(each.shape, len(masses))
     frames = [each.shape[0] for each in runs]
@@ -110,6 +112,8 @@ def vdos(
     pooled, each_block = plan.densities(sums)
     wavenumber = plan.wavenumber
     degrees = 3 * int(np.count_nonzero(masses)) - 3 * remove_drift
+    if not degrees:
+        raise InputError("remove_drift: one atom has no motion but its drift; keep the drift")
     ends = (pooled[0, 0] + pooled[0, -1]) / 2  # half weight: both ends are shared with the mirror image
     per_kelvin = 2 * SPEED_OF_LIGHT_CM_PER_FS * AMU_ANGSTROM2_PER_FS2_IN_EV / BOLTZMANN_EV_PER_K
     modes = float((pooled[0].sum() - ends) * wavenumber[1]) * per_kelvin
@@ -195,7 +199,10 @@ def _run_sums(
 def _short_block_sums(run: Any, masses: Array, membership: Mapping[str, Array], blocks: ShortBlocks) -> Array:
     """As :func:`_run_sums` of atoms by themselves, in blocks that are each transformed once."""
     stored = hasattr(run, "read")
-    width = TILE_ATOMS if stored else SHORT_TILE_ATOMS
+    longest = int(np.diff(blocks.edges).max())
+    # of each column its frames, and twice as much of two transforms, are in memory
+    room = max(SHORT_TILE_ATOMS, READ_BYTES // (60 * longest))
+    width = min(TILE_ATOMS, room) if stored else SHORT_TILE_ATOMS
 
     def tile(first: int) -> tuple[Array, NDArray[np.complex128]]:
         inside = slice(first, min(first + width, len(masses)))
@@ -286,6 +293,16 @@ def _pairings(masses: Array, membership: Sequence[Array], shares: int) -> list[P
         inside = np.flatnonzero(np.repeat(members, 3))
         pairings.append(Pairing.of(inside, weights=mass[inside]))
     return pairings + [Pairing.of(columns + (1 + part) * len(mass), columns, mass) for part in range(shares)]
+
+
+def _real(velocities: NDArray[Any]) -> NDArray[Any]:
+    """Velocities as the loops take them, float32 or float64 in the machine's order of bytes."""
+    if velocities.dtype.kind not in "fiu":
+        raise InputError(f"velocities: type {velocities.dtype}; it must be real numbers")
+    if velocities.dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        return velocities
+    single = velocities.dtype.kind == "f" and velocities.dtype.itemsize <= 4
+    return velocities.astype(np.float32 if single else np.float64)
 
 
 def _check_shape(shape: tuple[int, ...], atoms: int) -> None:

@@ -150,7 +150,10 @@ def partitions_of(text: str) -> list[Partition]:
     """Partitions in the output of ``sinfo --noheader --format='%P|%a|%l|%D|%c'``; nodes of several kinds have a line each."""
     partitions: dict[str, Partition] = {}
     for line in text.splitlines():
-        name, state, limit, nodes, cores = line.strip().split("|")
+        words = line.strip().split("|")
+        if len(words) != 5 or not words[3].isdigit():
+            continue  # a banner of the login shell
+        name, state, limit, nodes, cores = words
         plain = name.rstrip("*")
         before = partitions[plain].nodes if plain in partitions else 0
         cores = partitions[plain].cores_per_node if before else cores

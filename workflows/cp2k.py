@@ -27,6 +27,7 @@ from vibraloom.calculators.cp2k.remedies import FRESH, allows_field, has_linear_
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
 from vibraloom.errors import InputError
 from vibraloom.workflows.attempts import CONTINUED, continued
+from vibraloom.workflows.placement import PlacesJobs
 
 MOST_JOBS = 200
 """Jobs of one work chain: a long trajectory takes many, and a chain without progress is stopped long before."""
@@ -51,7 +52,7 @@ def in_a_box(structure: orm.StructureData) -> orm.StructureData:
     return structure if any(structure.pbc) else boxed_structure(structure)
 
 
-class Cp2kBaseWorkChain(BaseRestartWorkChain):
+class Cp2kBaseWorkChain(PlacesJobs, BaseRestartWorkChain):
     """Runs :class:`Cp2kCalculation` until it is done or nothing is left to try.
 
     What was changed after each failure is reported and kept in the next job's ``record`` under ``remedies``. When the
@@ -105,6 +106,7 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         functional: str = "PBE-D3",
         task: str = "energy",
         atoms: Sequence[int] | None = None,
+        raman: bool = True,
         converter: orm.AbstractCode | None = None,
     ) -> ProcessBuilder:
         """Inputs of one energy with forces, of a relaxation, or of the harmonic modes of a relaxed structure.
@@ -118,6 +120,7 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
             functional: one of those that :class:`Cp2kSettings` knows.
             task: "energy", "optimisation" or "vibrations".
             atoms: indices from 0 of the atoms that move in a relaxation or are displaced for the modes; None for all.
+            raman: for the modes, polarizabilities by linear response too; False where physics forbids it, as for a metal.
             converter: Python on the same computer; by default the code ``python``.
 
         Raises:
@@ -129,12 +132,15 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         settings = Cp2kSettings.from_protocol(protocol, functional, dict(overrides or {}))
         structure = in_a_box(structure)
         system = structure.get_ase()
-        warnings = refuse(system, settings, TASKS[task])
+        asked = [*TASKS[task], *(["linres"] if task == "vibrations" and raman else [])]
+        warnings = refuse(system, settings, asked)
         if task == "optimisation":
             fixed = [] if atoms is None else [index for index in range(len(system)) if index not in atoms]
             parameters = geometry_optimisation(system, settings, fixed)
         else:
-            parameters = single_point(system, settings) if task == "energy" else vibrations(system, settings, atoms)
+            parameters = single_point(system, settings) if task == "energy" else vibrations(
+                system, settings, atoms, raman=raman
+            )
         return cls.builder_of(code, structure, parameters, settings, options, converter, warnings=warnings)
 
     @classmethod
@@ -308,6 +314,11 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         if settings is None:
             return None
         atoms = self.ctx.inputs.structure.get_ase()
+        try:
+            refuse(atoms, settings, ["field_x", "field_y", "field_z"])
+        except InputError as error:
+            self.report(f"no fields instead of linear response: {error}")
+            return None
         self._set_runs(kept | field_followups(atoms, settings, strength=strength))
         self._set_record(field=strength)
         return f"fields instead: polarizability by ± {strength:g} a.u. along three axes"

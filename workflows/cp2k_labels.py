@@ -29,6 +29,8 @@ from vibraloom.workflows.children import failure_of
 from vibraloom.workflows.cp2k import Cp2kBaseWorkChain, in_a_box
 
 POLARIZABILITIES = ("field", "linres")
+LARGEST_BRANCH_DOUBT = 0.25
+"""Quanta by which the Wannier sum and the Berry dipole may differ beyond whole ones."""
 WANTED = {"wannier": False, "stress": False, "polarizability": [], "field": FIELD, "axes": "xyz"}
 """What is computed beside energy, forces and dipole unless ``wanted`` says otherwise."""
 
@@ -81,8 +83,9 @@ def dataset_of(summary: orm.Dict, **labels: orm.ArrayData) -> DatasetData:
 def on_one_branch(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """What takes the place of dipoles that are known modulo a quantum: those of one frame and the next must compare.
 
-    The branch is the one nearest to the sum of the molecules' Wannier dipoles. Without Wannier centres no branch can be
-    told from another: the dipole is kept as ``dipole_modulo``, which nothing learns from.
+    The branch is the one nearest to the sum of the molecules' Wannier dipoles. Without Wannier centres, with ions, with
+    atoms that belong to no molecule, or where the two definitions differ by more than :data:`LARGEST_BRANCH_DOUBT`, no
+    branch can be told from another: the dipole is kept as ``dipole_modulo``, which nothing learns from.
 
     Args:
         arrays: of F frames: dipole (e·Å) (F, 3), dipole_quantum (e·Å, rows) (F, 3, 3), molecular_dipole (e·Å) (F, M, 3).
@@ -93,7 +96,12 @@ def on_one_branch(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     if "molecular_dipole" not in arrays:
         return {"dipole_modulo": dipole}
     missed = arrays["molecular_dipole"].sum(axis=1) - dipole
-    quanta = np.rint(np.einsum("fi,fij->fj", missed, np.linalg.inv(quantum)))
+    branches = np.einsum("fi,fij->fj", missed, np.linalg.inv(quantum))
+    quanta = np.rint(branches)
+    # atoms of no molecule and ions are not in the sum, which then says nothing about the branch
+    outside = np.any(arrays.get("molecule", np.zeros(1)) < 0) or np.any(np.abs(arrays.get("molecular_charge", np.zeros(1))) > 0.5)
+    if outside or np.abs(branches - quanta).max() > LARGEST_BRANCH_DOUBT:
+        return {"dipole_modulo": dipole}
     return {"dipole": dipole + np.einsum("fi,fij->fj", quanta, quantum)}
 
 

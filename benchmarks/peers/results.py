@@ -144,7 +144,7 @@ def _heading(report: Report) -> str:
     versions = [f"{name} {installed_version(name)}" for name in ("vibraloom", "numpy", "scipy", "numba")]
     peers = [f"{name} {version(name)}" for name in requirements() if name not in report.failures]
     size = " Small sizes (`--quick`): a check that everything runs, no measurement." if report.quick else ""
-    return f"{_processor()}, Python {platform.python_version()}; {', '.join(versions)}; {', '.join(peers)}.{size}"
+    return f"Python {platform.python_version()}; {', '.join(versions)}; {', '.join(peers)}.{size}"
 
 
 def _sections(report: Report) -> dict[str, str]:
@@ -152,7 +152,7 @@ def _sections(report: Report) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for title, head, lines in report.tables:
         if title:
-            found[title] = [f"Measured {datetime.now(UTC):%Y-%m-%d}."]
+            found[title] = [f"Measured {datetime.now(UTC):%Y-%m-%d} on {_processor()}."]
         rows = [head, tuple("---" for _ in head), *lines]
         table = "\n".join("| " + " | ".join(each.replace("|", "\\|") for each in row) + " |" for row in rows)
         found[[*found][-1]].append(table)

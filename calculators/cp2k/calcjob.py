@@ -204,7 +204,9 @@ class Cp2kCalculation(CalcJob):
 
     def _converter_line(self) -> str:
         words = self.inputs.converter.get_executable_cmdline_params(["-m", CONVERTER, JOB_FILE])
-        return " ".join(escape_for_bash(word) for word in words) + " 2> convert.err"
+        line = " ".join(escape_for_bash(word) for word in words) + " 2> convert.err"
+        # a shell of its own: its modules are not those of CP2K
+        return f"(\n{self.inputs.converter.prepend_text}\n{line}\n)" if self.inputs.converter.prepend_text else line
 
     def _wall_seconds(self) -> int | None:
         """Wall time of CP2K: below the scheduler's by the time that the last step, the restart file and the converter need."""

@@ -220,6 +220,7 @@ def _trajectory(joined: Joined, record: dict[str, Any], outcome: Outcome) -> Tra
         attributes["seed"] = int(record["seed"])
     if doubtful:
         attributes["scf_unconverged_steps"] = np.array(doubtful, dtype=np.int64)
+    periodic = [bool(flag) and axis != record.get("surface_axis") for axis, flag in enumerate(record["pbc"])]
     return Trajectory(
         numbers=np.asarray(record["numbers"], dtype=np.int64),
         masses=np.asarray(record["masses"], dtype=np.float64),
@@ -228,7 +229,7 @@ def _trajectory(joined: Joined, record: dict[str, Any], outcome: Outcome) -> Tra
         positions=joined.positions,
         velocities=joined.velocities,
         cell=None if cell is None or not any(record["pbc"]) else np.asarray(cell, dtype=np.float64),
-        pbc=(bool(record["pbc"][0]), bool(record["pbc"][1]), bool(record["pbc"][2])),
+        pbc=(periodic[0], periodic[1], periodic[2]),
         observables=joined.observables,
         attributes=attributes,
     )

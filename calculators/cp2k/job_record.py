@@ -109,6 +109,9 @@ def record_of(
         record["seed"] = parameters.get("GLOBAL", {}).get("SEED")
     for functional in sections(parameters, "FORCE_EVAL", "DFT"):
         record["charge"] = int(_number(functional, "CHARGE", 0))
+    if atoms.pbc.sum() == 2:
+        # the input may be periodic along the vacuum too, with a dipole correction
+        record["surface_axis"] = int(atoms.pbc.argmin())
     record |= given
     record.setdefault("trajectory", f"trajectory-{int(record['replica']):02d}.h5")
     return record

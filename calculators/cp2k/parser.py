@@ -62,7 +62,8 @@ def problem_of(outcome: Mapping[str, Any], verdict: str | None) -> str | None:
     """
     complete = outcome["ended"] == "normal" and not outcome.get("partial")
     if verdict is not None and not complete:
-        return verdict
+        # frames of a density that did not converge are not gone on from, however the job ended
+        return "scf" if verdict in ("node", "walltime") and outcome.get("problem") == "scf" else verdict
     if outcome["ended"] == "walltime" and outcome.get("problem") in (None, "truncated"):
         return "walltime"  # a step that was broken off leaves files that end within it
     if outcome.get("problem"):

@@ -191,6 +191,7 @@ def check_names(job_tmpl: JobTemplate) -> None:
     """
     for option in ("queue_name", "account", "qos", "email"):
         _check(option, job_tmpl.get(option), NAME)
+    _check("priority", job_tmpl.get("priority"), r"-?\d{1,10}")
     for line in (job_tmpl.get("custom_scheduler_commands") or "").splitlines():
         _check("custom_scheduler_commands", line, DIRECTIVE)
     for name in job_tmpl.get("job_environment") or {}:

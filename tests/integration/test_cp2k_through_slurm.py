@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.conftest import NewProject, Project
 
 STEPS = 30
-WALLTIME = 16
+WALLTIME = 24
 """(s) Limit of a stopped job; CP2K itself is told half of it."""
 POSITION_NOISE = 2e-6
 """(Å) What an SCF converged to 1e-6 and a wavefunction history that is begun anew leave in the positions after 15 fs."""
@@ -239,8 +239,10 @@ def test_killed_and_stopped_on_slurm_a_trajectory_is_the_uninterrupted_one(queue
     for name, run in told.items():
         assert run["ok"], f"{name}: {run['message']}"
         assert_one_job_per_step(queue, run)
-    assert [job["status"] for job in told["stopped"]["jobs"]][:-1] == [410] * (len(told["stopped"]["jobs"]) - 1)
-    assert len(told["stopped"]["jobs"]) >= 4, "at least three stops"
+    statuses = [job["status"] for job in told["stopped"]["jobs"]]
+    # a job around which something was killed may count as cut off; it is continued like the others
+    assert statuses[-1] == 0 and set(statuses[:-1]) <= {410, 420}, statuses
+    assert statuses.count(410) >= 3, "at least three stops at the wall time"
     assert len(told["whole"]["jobs"]) == len(told["label"]["jobs"]) == 1
     assert_same(read_trajectory(results / "stopped.h5"), read_trajectory(results / "whole.h5"))
     assert_label(results / "labels.npz")

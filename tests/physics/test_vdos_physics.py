@@ -203,3 +203,21 @@ def test_a_frame_that_is_not_finite_is_named():
     velocities[17, 3, 1] = np.nan
     with pytest.raises(InputError, match="frame 17"):
         vdos(velocities, MASSES, 1.0, temperature=300)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "f2", "i4"])
+def test_velocities_of_any_real_type_give_the_same_density(dtype: str) -> None:
+    whole = np.round(8 * np.random.default_rng(5).standard_normal((400, 3, 3)))
+    plain = vdos(whole, np.ones(3), 1.0, temperature=None)
+    other = vdos(whole.astype(dtype), np.ones(3), 1.0, temperature=None)
+    assert np.abs(other.intensity - plain.intensity).max() < 1e-5 * plain.intensity.max()
+
+
+def test_what_has_no_density_of_states_is_refused() -> None:
+    moving = np.random.default_rng(6).standard_normal((400, 1, 3))
+    with pytest.raises(InputError, match="remove_drift: one atom"):
+        vdos(moving, np.ones(1), 1.0, temperature=None, remove_drift=True)
+    with pytest.raises(InputError, match="velocities: an empty list"):
+        vdos([], np.ones(1), 1.0, temperature=None)
+    with pytest.raises(InputError, match="velocities: type complex128"):
+        vdos(moving * 1j, np.ones(1), 1.0, temperature=None)

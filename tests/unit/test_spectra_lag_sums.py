@@ -66,6 +66,13 @@ def test_long_transform_agrees_with_the_plain_one(p: int, q: int, frames: int) -
     assert np.abs(cosines - plain[:, 0].real).max() < 1e-14 * np.abs(plain).max()
 
 
+@pytest.mark.parametrize("lags", [32400, 32401, 32767, 32768, 129601, 131071, 131072])
+def test_axis_and_density_agree_on_either_side_of_the_switch_to_steps(lags: int) -> None:
+    wavenumber, density = correlation.spectral_density(np.exp(-np.arange(lags) / 500.0), 0.5)
+    assert wavenumber.shape == density.shape
+    assert density[0] == pytest.approx(2 * 500 * 0.5, rel=0.01)
+
+
 def test_long_series_give_the_same_sums_and_density_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     series = np.random.default_rng(3).standard_normal((5000, 3))
     lags = 4999

@@ -95,6 +95,8 @@ def ir(
     check_optics(options, area)
     if area is not None and (volume is not None or boundary is None):
         raise InputError("--area: a slab has no volume, and its electrostatics must be named with --boundary")
+    if area is None and boundary is not None:
+        raise InputError("--boundary: belongs to a slab; give its --area too, or leave it out")
     _check_bulk(options, volume, refractive_index, eps_infinity)
     named = [refractive_index] if refractive_index is not None and Path(refractive_index).is_file() else []
     work, sources = Work.begin(), Sources([*paths, *map(Path, named), *media_files(options)])

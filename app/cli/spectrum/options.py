@@ -331,6 +331,11 @@ def finish(
         kept = replace(spectrum, conventions=replace(conventions, extra=extra, notes=(*conventions.notes, *notes)))
         step = output.get("integration_timestep")
         if step is not None:
+            if step > conventions.timestep:
+                raise InputError(
+                    f"--integration-timestep {step:g}: longer than the {conventions.timestep:g} fs between frames; give the time"
+                    " step of the dynamics in fs"
+                )
             kept = corrected_for_verlet(kept, step)
         if output["frequency_scale"] is not None:
             kept = scaled(kept, output["frequency_scale"])
