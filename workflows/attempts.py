@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import CalcJob
 
+from vibraloom.settings import project_folder
+
+SPEC_HASH = "vibraloom_spec_hash"
+BY_DAEMON = "vibraloom_daemon"
+"""Extras of a run: content hash of its spec, whether the daemon has it."""
 CONTINUED = "previous"
 """Link label of the folder that a job continues; it does not change what the job computes."""
 
@@ -106,11 +112,37 @@ def _cancel(node: orm.CalcJobNode, workdir: str) -> bool:
         return bool(scheduler.cancel_job_in(workdir))
 
 
+def lock_of(home: Path, spec_hash: str) -> Path:
+    """File that is locked while somebody runs a spec."""
+    return home / "work" / f"run-{spec_hash[:16]}.lock"
+
+
+def is_driven(attempt: orm.CalcJobNode) -> bool:
+    """Whether a run that is at work owns the attempt: the daemon has it, or somebody holds the lock of its spec."""
+    run: orm.ProcessNode = attempt
+    while run.caller is not None:
+        run = run.caller
+    spec_hash, home = run.base.extras.get(SPEC_HASH, None), project_folder()
+    if spec_hash is None or home is None or run.is_terminated:
+        return False
+    if run.base.extras.get(BY_DAEMON, False):
+        return True
+    try:
+        with lock_of(home, spec_hash).open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def continued(process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bool = False) -> tuple[dict[str, Any], str | None]:
     """Inputs that go on from an earlier attempt at the same job, if there is one.
 
     A finished attempt gives its own ``previous``, so that the cache answers; an unfinished one gives its folder, after its
-    orphaned process was stopped. With ``rerun`` unfinished attempts are stopped and left alone.
+    orphaned process was stopped. With ``rerun`` unfinished attempts are stopped and left alone. What another run is at work
+    on is left to it.
 
     Returns:
         The inputs, and one line for the log or None.
@@ -120,6 +152,7 @@ def continued(process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bo
         if attempt.is_finished_ok:
             earlier = attempt.base.links.get_incoming(link_label_filter=CONTINUED).first()
             return (inputs if earlier is None else {**inputs, CONTINUED: earlier.node}), None
+    attempts = [attempt for attempt in attempts if not is_driven(attempt)]
     for attempt in attempts:
         stop_orphan(attempt)
     for attempt in [] if rerun else attempts:

@@ -17,13 +17,11 @@ from plumpy import ProcessState
 from vibraloom import __version__
 from vibraloom.errors import InputError, MissingError
 from vibraloom.settings import setting
-from vibraloom.workflows.attempts import stop_orphan
+from vibraloom.workflows.attempts import BY_DAEMON, SPEC_HASH, lock_of, stop_orphan
 from vibraloom.workflows.spec import Spec
 
-SPEC_HASH = "vibraloom_spec_hash"
 RELEASE = "vibraloom_version"
-BY_DAEMON = "vibraloom_daemon"
-"""Extras of a run: content hash of its spec, the release that ran it, whether the daemon has it."""
+"""Extra of a run: the release that ran it."""
 
 _ENGINES = {
     "pyscf": ("pyscf", "dft"),
@@ -224,7 +222,7 @@ def only_runner(home: Path, spec: Spec) -> Iterator[None]:
     Raises:
         InputError: another process runs this spec.
     """
-    path = home / "work" / f"run-{spec.content_hash()[:16]}.lock"
+    path = lock_of(home, spec.content_hash())
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:

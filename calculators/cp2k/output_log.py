@@ -64,7 +64,7 @@ _EVENT = re.compile(
 # branches that begin with a letter are told apart at once; one that begins with a group is tried at every line
 _CANDIDATE = re.compile(
     rb"\n[ *]*+(?:ENERGY\| T|ATOMIC F|FORCES\| A|STRESS\| [AN]|STRESS T|MD\| [SP]|STEP N|MD_INI\| MD|MD_PAR\| P|The [el]|SCF r|"
-    rb"Crazy|WARNING|POLAR\| [xy]|Fermi|[A-Z_]{3,12} run t|Walltime|\[ABORT|GEOMETRY|MAXIMUM|PROGRAM [SE]|CP2K\| v)"
+    rb"Crazy|WARNING|POLAR\| [xy]|Fermi|[A-Z_]{2,12} run t|Walltime|\[ABORT|GEOMETRY|MAXIMUM|PROGRAM [SE]|CP2K\| v)"
 )
 _WARNED = (
     (b"SCF run NOT converged", "unconverged"),

@@ -183,7 +183,8 @@ def _dipoles(folder: Path, log: Log, record: dict[str, Any]) -> Dipoles | None:
     if not series.folded or series.cell is None:
         return Dipoles(step, values, None)
     cell = np.broadcast_to(series.cell, (count, 3, 3))[known]
-    if record.get("cell") is not None and not (cell != cell[0]).any():
+    # stopped within its first step, a run has dipoles of which none can be given to a step
+    if record.get("cell") is not None and known and not (cell != cell[0]).any():
         # the printed matrix has seven digits; where it is the record's cell, that one is exact
         exact = np.asarray(record["cell"], dtype=np.float64)
         if np.allclose(cell[0], exact, rtol=_CELL_TOLERANCE, atol=_CELL_TOLERANCE):

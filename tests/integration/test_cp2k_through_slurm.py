@@ -30,7 +30,7 @@ STEPS = 30
 WALLTIME = 24
 """(s) Limit of a stopped job; CP2K itself is told half of it."""
 POSITION_NOISE = 2e-6
-"""(Å) What an SCF converged to 1e-6 and a wavefunction history that is begun anew leave in the positions after 15 fs."""
+"""(Å) What an SCF converged to 1e-7 and a wavefunction history that is begun anew leave in the positions after 15 fs."""
 DIPOLE_NOISE = 5e-6
 """(e·Å) The same in the dipole."""
 
@@ -73,7 +73,7 @@ request = json.loads(sys.argv[1])
 plain, python = orm.load_code("cp2k@localhost-slurm"), orm.load_code("python@localhost-slurm")
 water = molecule("H2O", cell=[6.0] * 3, pbc=True)
 water.rotate(20, (1, 2, 3))
-coarse = {"cutoff": 150, "relative_cutoff": 30}
+coarse = {"cutoff": 150, "relative_cutoff": 30, "scf_convergence": 1e-7}
 
 
 def dynamics(code, **options):

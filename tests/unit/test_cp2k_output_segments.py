@@ -210,6 +210,27 @@ def test_a_run_killed_after_its_last_step_is_whole(run: Path) -> None:
     assert (outcome.ended, outcome.problem, outcome.partial) == ("normal", None, False)
 
 
+def test_a_run_stopped_within_its_first_step_holds_no_frame_and_says_why_it_ended(run: Path) -> None:
+    folder = run / "md_one"
+    log = (folder / "cp2k.out").read_text()
+    announced = log[: log.index(" MD| Step number")]
+    assert announced.count("moments are written") == 2, "of the start, and of a step that was not ended"
+    stop = " *** MD run terminated - exceeded requested execution time:       8.000 seconds.\n"
+    ended = "  **** **** ******  **  PROGRAM ENDED AT                 2026-11-24 14:06:52.099\n"
+    (folder / "cp2k.out").write_text(announced + stop + ended)
+    for name, keep in (("pos-1.xyz", 5), ("vel-1.xyz", 5), ("frc-1.xyz", 5), ("1.ener", 2), ("1.cell", 2)):
+        path = folder / f"cp2k-{name}"
+        if path.is_file():
+            path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
+    path = folder / "cp2k-dipole.dat"
+    lines = path.read_text().splitlines(keepends=True)
+    third = [number for number, line in enumerate(lines) if "Reference Point" in line][2]
+    path.write_text("".join(lines[:third]))
+    outcome = convert(folder, record())
+    assert (outcome.ended, outcome.problem, outcome.last_step) == ("walltime", None, None), outcome
+    assert not (folder / "trajectory-00.h5").exists()
+
+
 def test_a_stride_keeps_its_steps_through_all_segments(run: Path) -> None:
     joined = join(paths(run), record(every=2))
     assert joined is not None
