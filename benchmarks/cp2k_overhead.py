@@ -4,8 +4,8 @@
 
 Starts a Slurm of its own on loopback (slurm-wlm and munge must be installed, and the user must be root), makes a project,
 and runs the label through the work chain; the bare run starts CP2K in a copy of that job's input, so both compute the same.
-The overhead is the wall time of the work chain, from its submission to its end, less that of the bare run. Run it on a
-quiet machine: the two runs follow one another, and share it with nothing else.
+The overhead is the wall time of the work chain, from its submission to its end, less the time that CP2K ran in its job by
+CP2K's own clock. On a quiet machine that time is the bare run's; where the two differ, something else was at work.
 """
 
 from __future__ import annotations
@@ -94,11 +94,12 @@ def main() -> None:
             start = time.perf_counter()
             with (bare / "cp2k.out").open("wb") as log:
                 subprocess.run([cp2k, "-i", "cp2k.inp"], cwd=bare, env=environment, check=True, stdout=log)
-            seconds = time.perf_counter() - start
+            bare_seconds = time.perf_counter() - start
+            seconds = json.loads((Path(through["folder"]) / "outcome.json").read_text(encoding="utf-8"))["wall_seconds"]
         finally:
             slurm.stop()
     overhead, allowed = through["seconds"] - seconds, ALLOWED_SHARE * seconds + ALLOWED_SECONDS
-    print(f"bare CP2K {seconds:.1f} s, through AiiDA and Slurm {through['seconds']:.1f} s")
+    print(f"bare CP2K {bare_seconds:.1f} s; through AiiDA and Slurm {through['seconds']:.1f} s, of which CP2K {seconds:.1f} s")
     print(f"overhead {overhead:.1f} s; allowed {allowed:.1f} s ({ALLOWED_SHARE:.0%} and {ALLOWED_SECONDS:g} s)")
     if overhead > allowed:
         raise SystemExit(1)
