@@ -51,7 +51,7 @@ soak: install ## reliability runs that take long
 	$(BIN)/python -m pytest tests -m soak
 
 flagship: install ## production figures; hours
-	$(BIN)/python -m pytest tests -m flagship
+	$(BIN)/python -m pytest tests -s -m flagship
 
 bench: install ## time the command's start and the workflow's overhead
 	$(BIN)/python benchmarks/cli_start.py
