@@ -27,7 +27,7 @@ from vibraloom.calculators.cp2k.remedies import FRESH, allows_field, has_linear_
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
 from vibraloom.errors import InputError
 from vibraloom.workflows.attempts import CONTINUED, continued
-from vibraloom.workflows.placement import PlacesJobs
+from vibraloom.workflows.placement import placed
 
 MOST_JOBS = 200
 """Jobs of one work chain: a long trajectory takes many, and a chain without progress is stopped long before."""
@@ -52,7 +52,7 @@ def in_a_box(structure: orm.StructureData) -> orm.StructureData:
     return structure if any(structure.pbc) else boxed_structure(structure)
 
 
-class Cp2kBaseWorkChain(PlacesJobs, BaseRestartWorkChain):
+class Cp2kBaseWorkChain(BaseRestartWorkChain):
     """Runs :class:`Cp2kCalculation` until it is done or nothing is left to try.
 
     What was changed after each failure is reported and kept in the next job's ``record`` under ``remedies``. When the
@@ -176,7 +176,10 @@ class Cp2kBaseWorkChain(PlacesJobs, BaseRestartWorkChain):
             del inputs[CONTINUED]  # that attempt failed: what it computed is not gone on from
         elif said:
             self.report(said)
-        self.ctx.inputs = AttributeDict(inputs)
+        # once, not at each submission: a handler may have lowered what the computer's profile asks for
+        metadata = AttributeDict(inputs.get("metadata") or {})
+        metadata.options = AttributeDict(placed(Cp2kCalculation, inputs["code"], None, dict(metadata.get("options") or {})))
+        self.ctx.inputs = AttributeDict({**inputs, "metadata": metadata})
         self.ctx.remedies = []
         self.ctx.reached = -1
         self.ctx.stalls = 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vibraloom.calculators.cp2k.remedies import next_input
@@ -154,6 +155,7 @@ def outcome(**changes: Any) -> dict[str, Any]:
         (outcome(), "", None),
         (outcome(), "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT x DUE TO TIME LIMIT ***", None),
         (outcome(ended="cut_off", problem="truncated"), "*** JOB 7 ON n1 CANCELLED AT x DUE TO TIME LIMIT ***", "walltime"),
+        (outcome(ended="cut_off", problem="scf"), "*** JOB 7 ON n1 CANCELLED AT x DUE TO TIME LIMIT ***", "scf"),
         (outcome(ended="cut_off", problem="truncated"), "srun: error: Detected 1 oom_kill event in StepId=7.0", "memory"),
         (outcome(ended="cut_off", problem="truncated"), "*** JOB 7 CANCELLED AT x DUE TO NODE FAILURE ***", "node"),
         (outcome(ended="cut_off", problem="truncated"), "", "truncated"),
@@ -171,6 +173,27 @@ def test_the_scheduler_goes_first_except_over_a_job_that_is_complete(
 ) -> None:
     parser = pytest.importorskip("vibraloom.calculators.cp2k.parser", reason="pip install 'vibraloom[workflows]'")
     assert parser.problem_of(said, parser.scheduler_verdict(scheduler)) == problem
+
+
+@pytest.mark.parametrize(
+    ("offset", "molecule", "charge", "kept"),
+    [(0.05, 0, 0.0, "dipole"), (0.5, 0, 0.0, "dipole_modulo"), (0.05, -1, 0.0, "dipole_modulo"), (0.05, 0, 1.0, "dipole_modulo")],
+)
+def test_a_branch_is_chosen_only_where_the_wannier_sum_tells_it(offset: float, molecule: int, charge: float, kept: str) -> None:
+    labels = pytest.importorskip("vibraloom.workflows.cp2k_labels", reason="pip install 'vibraloom[workflows]'")
+    quantum = np.tile(6.2 * np.eye(3), (2, 1, 1))
+    of_molecules = np.array([[[0.3, 0.1, -0.2]], [[0.2, 0.4, 0.1]]])
+    arrays = {
+        "dipole": of_molecules[:, 0] + 6.2 * np.array([[1.0 + offset, 0, 0], [offset, 0, 0]]),
+        "dipole_quantum": quantum,
+        "molecular_dipole": of_molecules,
+        "molecular_charge": np.full((2, 1), charge),
+        "molecule": np.array([[0, 0, molecule]] * 2),
+    }
+    found = labels.on_one_branch(arrays)
+    assert list(found) == [kept]
+    if kept == "dipole":
+        assert found["dipole"] == pytest.approx(of_molecules[:, 0] + [6.2 * offset, 0, 0])
 
 
 # --- the handlers, on hand-made jobs ---
@@ -377,6 +400,21 @@ def test_a_job_out_of_memory_gets_more_of_it_or_fewer_processes(chain: Chain) ->
     ended(spread, 340)
     assert goes_on(spread)
     assert spread.ctx.inputs.metadata.options.resources == {"num_machines": 2, "num_mpiprocs_per_machine": 4}
+
+
+def test_a_chain_takes_the_options_of_its_computer_once_and_keeps_what_a_handler_lowered(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_profile = {"queue_name": "long", "resources": {"num_machines": 1, "num_mpiprocs_per_machine": 2}}
+    monkeypatch.setattr("vibraloom.workflows.placement.job_options", lambda code, cores: of_profile)
+    process = chain(MD)
+    assert process.ctx.inputs.metadata.options.queue_name == "long"
+    assert process.ctx.inputs.metadata.options.resources["num_mpiprocs_per_machine"] == 2
+    ended(process, 340)
+    assert goes_on(process)
+    assert process.ctx.inputs.metadata.options.resources["num_mpiprocs_per_machine"] == 1
+    # a submission that placed the job again would take 1, the default, for a choice that nobody made
+    assert "submit" not in {name for one in type(process).__mro__ if one.__module__.startswith("vibraloom") for name in vars(one)}
 
 
 @pytest.mark.parametrize(("status", "handler"), [(210, "refuse_wrong_input"), (330, "stop_with_reason")])
