@@ -40,3 +40,4 @@ def test_an_attempt_belongs_to_the_run_that_holds_its_lock(
         if locked:
             fcntl.flock(handle, fcntl.LOCK_EX)
         assert is_driven(job) is driven
+    run.base.extras.delete(SPEC_HASH)  # no run of this project to those who list them

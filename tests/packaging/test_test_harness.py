@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -90,9 +91,18 @@ def test_a_test_inside_the_project_finds_it(project: Path) -> None:
     assert project_folder() == project
 
 
+@pytest.mark.usefixtures("in_project")
 def test_the_command_runs_inside_the_project(cli, project: Path) -> None:  # type: ignore[no-untyped-def]
-    # other tests deposit into this project, but none runs a spec in it
-    result = cli("status")
+    from aiida import orm
+
+    from vibraloom.workflows.attempts import SPEC_HASH
+
+    run = orm.WorkChainNode().store()
+    run.base.extras.set(SPEC_HASH, "b" * 64)
+    try:
+        result = cli("status", "--json")
+    finally:
+        run.base.extras.delete(SPEC_HASH)
     assert result.returncode == 0, result.stderr
-    assert "no runs here yet" in result.stdout
+    assert run.uuid in {each["id"] for each in json.loads(result.stdout)}
     assert cli("env").stdout.count(str(project)) >= 1
