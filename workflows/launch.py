@@ -18,6 +18,7 @@ from vibraloom import __version__
 from vibraloom.errors import InputError, MissingError
 from vibraloom.settings import setting
 from vibraloom.workflows.attempts import BY_DAEMON, SPEC_HASH, lock_of, stop_orphan
+from vibraloom.workflows.polling import PatientJobManager
 from vibraloom.workflows.spec import Spec
 
 RELEASE = "vibraloom_version"
@@ -137,7 +138,10 @@ def foreground_runner() -> Runner:
 
     Transports over ssh use its loop, so it is made before anything asks a computer.
     """
-    return get_manager().get_runner(communicator=None, poll_interval=0.2)
+    runner = get_manager().get_runner(communicator=None, poll_interval=0.2)
+    if not isinstance(runner.job_manager, PatientJobManager):
+        runner._job_manager = PatientJobManager(runner.transport)
+    return runner
 
 
 @contextlib.contextmanager
