@@ -168,7 +168,7 @@ def vibrations(atoms: Atoms, settings: Cp2kSettings, subset: Sequence[int] | Non
         parameters["FORCE_EVAL"]["PROPERTIES"] = {"LINRES": linear_response(atoms)}
     if dipole != "none":
         # into the log, where the run reads it back for the intensities
-        parameters["FORCE_EVAL"]["DFT"]["PRINT"] = {"MOMENTS": moments(dipole)}
+        parameters["FORCE_EVAL"]["DFT"]["PRINT"] = {"MOMENTS": moments(dipole, atoms)}
     if subset is not None:
         chosen = indices(atoms, subset, "subset")
         held = [index for index in range(len(atoms)) if index not in chosen]
@@ -198,9 +198,9 @@ def dynamics(atoms: Atoms, settings: Cp2kSettings, md: MdSettings, fixed: Sequen
     return merged(parameters, settings.overrides)
 
 
-def committee_network(atoms: Atoms, md: MdSettings) -> Section:
-    """Dynamics with the committee of eight neural networks for bulk water that ships with CP2K's data
-    (Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020)); no electrons, so no dipole.
+def network_section(atoms: Atoms) -> Section:
+    """``NNP``: the committee of eight neural networks for bulk water that ships with CP2K's data
+    (Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020)).
 
     Raises:
         InputError: an element other than H and O, or a cell that is not periodic.
@@ -210,13 +210,20 @@ def committee_network(atoms: Atoms, md: MdSettings) -> Section:
         raise InputError(f"structure: {others[0]}: the committee network was trained on liquid water; allowed: H and O")
     if boundary(atoms) != "bulk":
         raise InputError("structure: pbc: the committee network was trained on bulk water; allowed: three periodic directions")
-    members = [{"WEIGHTS": f"{NETWORK_FOLDER}/nnp-{k}/weights"} for k in range(1, NETWORK_MEMBERS + 1)]
-    network = {
+    return {
         "NNP_INPUT_FILE_NAME": f"{NETWORK_FOLDER}/nnp-1/input.nn",
         "SCALE_FILE_NAME": f"{NETWORK_FOLDER}/nnp-1/scaling.data",
-        "MODEL": members,
-        "PRINT": {"FORCES_SIGMA": {"_": "ON", "EACH": {"MD": md.every}}},
+        "MODEL": [{"WEIGHTS": f"{NETWORK_FOLDER}/nnp-{k}/weights"} for k in range(1, NETWORK_MEMBERS + 1)],
     }
+
+
+def committee_network(atoms: Atoms, md: MdSettings) -> Section:
+    """Dynamics with the network of :func:`network_section`; no electrons, so no dipole.
+
+    Raises:
+        InputError: see :func:`network_section`.
+    """
+    network = {**network_section(atoms), "PRINT": {"FORCES_SIGMA": {"_": "ON", "EACH": {"MD": md.every}}}}
     kinds = [{"_": symbol, "MASS": mass} for symbol, mass in sorted(masses(atoms).items())]
     parameters: Section = {
         "GLOBAL": {"PROJECT": PROJECT, "RUN_TYPE": "MD", "PRINT_LEVEL": "LOW"},
