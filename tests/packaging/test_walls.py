@@ -33,6 +33,7 @@ NEEDS = {
     "ase.harmonic": DFT | DEEPMD,
     "ase.sampling": DFT | DEEPMD,
     "charges.response": set(),
+    "committee.labels": set(),
     "correlation.job": set(),
     "cp2k.convert": set(),
     "cp2k.response_job": set(),

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import write
 from numpy.typing import NDArray
 
-from vibraloom.calculators.cp2k.input_text import render
-from vibraloom.calculators.cp2k.method_sections import STRUCTURE_FILE
-from vibraloom.calculators.cp2k.network_labels import (
+from vibraloom.calculators.committee.input_writer import (
     CELLS_FILE,
     FRAMES_FILE,
     cells_text,
     frames_text,
     network_labels_input,
-    read_network_labels,
 )
+from vibraloom.calculators.committee.labels import read_network_labels
+from vibraloom.calculators.cp2k.input_text import render
+from vibraloom.calculators.cp2k.method_sections import STRUCTURE_FILE
 from vibraloom.errors import InputError
 from vibraloom.structures.bulk_liquid import build_bulk_liquid
 from vibraloom.structures.spec import BulkLiquidSystem
@@ -96,3 +97,36 @@ def test_only_periodic_water_is_taken(water: Atoms) -> None:
         network_labels_input(salty, 1)
     with pytest.raises(InputError, match="allowed: 1 or more"):
         network_labels_input(water, 0)
+
+
+def test_a_job_makes_a_dataset(water: Atoms, project: Path, in_project: Path, tmp_path: Path) -> None:
+    if shutil.which("cp2k.psmp") is None:
+        pytest.skip("CP2K is missing; run: apt install cp2k")
+    from aiida import orm
+    from aiida.engine import run_get_node
+
+    from vibraloom.calculators.committee.calcjob import CommitteeLabelCalculation
+    from vibraloom.workflows.clusters import add
+    from vibraloom.workflows.launch import short_runner
+
+    add("localhost", project)
+    shaken = water.copy()
+    shaken.rattle(0.02, seed=1)
+    write(tmp_path / "frames.extxyz", [water, shaken], format="extxyz", columns=["symbols", "positions"])
+    with short_runner():
+        results, node = run_get_node(
+            CommitteeLabelCalculation,
+            code=orm.load_code("cp2k@localhost"),
+            converter=orm.load_code("python@localhost"),
+            parameters=orm.Dict({"temperature": 300}),
+            frames=orm.SinglefileData(tmp_path / "frames.extxyz"),
+        )
+    assert node.is_finished_ok, node.exit_message
+    dataset = results["dataset"]
+    assert dataset.base.attributes.get("frames") == 2
+    with dataset.as_path() as folder, np.load(folder / "labels.npz", allow_pickle=False) as labels:
+        np.testing.assert_allclose(labels["positions"][1], shaken.positions, atol=1e-8)
+        assert labels["virial"].shape == (2, 3, 3)
+    settings = dataset.base.attributes.get("settings")
+    assert settings["versions"] == {"cp2k": "CP2K 2023.1"}
+    assert settings["settings"]["temperature"] == 300
