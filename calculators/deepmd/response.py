@@ -49,7 +49,7 @@ class TensorModel:
         self._types = np.append(types, [names.index(MARKER)] * 2) if self._marked else types
 
     def __call__(self, positions: Array, cell: Array | None = None) -> Array:
-        """Sum over the atoms, (F, 3) or symmetric (F, 3, 3), at positions (Å) (F, A, 3) in a cell (Å) (3, 3).
+        """Sum over the atoms, (F, 3) or symmetric (F, 3, 3), at positions (Å) (F, A, 3) in a cell (Å), (3, 3) or (F, 3, 3).
 
         Raises:
             ComputationError: the model gives a value that is not a number.
@@ -58,7 +58,7 @@ class TensorModel:
         places = np.asarray(positions, dtype=np.float64)
         if self._marked:
             places = with_markers(places)
-        cells = None if cell is None else np.tile(np.asarray(cell).reshape(1, 9), (frames, 1))
+        cells = None if cell is None else np.broadcast_to(cell, (frames, 3, 3)).reshape(frames, 9)
         values = self._model.eval(places.reshape(frames, -1), cells, self._types, atomic=False)
         tensor = np.asarray(values, dtype=np.float64).reshape(frames, -1)
         if not np.isfinite(tensor).all():

@@ -2,9 +2,9 @@
 
 Run as ``python -m vibraloom.calculators.deepmd.training job.json``. Keys: target (energy | dipole |
 polarizability), seed; optional steps, validation_fraction (0.1), split_seed (0), descriptor, fitting,
-batch_size, learning_rate, previous (folder of an earlier attempt). Labels come from labels.npz. A checkpoint
-model.ckpt of the same input.json is continued. Results: input.json, lcurve.out, model.pb, validation.json,
-validation.npz.
+batch_size, learning_rate, loss, previous (folder of an earlier attempt). Labels come from labels.npz; where
+they have virials, these are trained on from the first step. A checkpoint model.ckpt of the same input.json is
+continued. Results: input.json, lcurve.out, model.pb, validation.json, validation.npz.
 """
 
 from __future__ import annotations
@@ -47,15 +47,22 @@ RATE = {"energy": [1e-2, 1e-6], "dipole": [1e-2, 1e-6], "polarizability": [2e-2,
 60 and 45 or 56 km/mol (two seeds) against 63 and 48; a rate that starts at 5e-3, or fading from 0.5 Å, gives 100."""
 DEFAULT_DESCRIPTOR: dict[str, Any] = {"neuron": [8, 16], "axis_neuron": 4}
 DEFAULT_FITTING = [24, 24]
+PERIODIC_NEIGHBOURS = "auto:1.2"
+"""deepmd-kit counts the neighbours in the labels of a cell, and leaves room for a fifth more in dynamics."""
+VIRIAL_PREFACTORS = {"start_pref_v": 0.02, "limit_pref_v": 1.0}
+"""Without virials in the loss the pressure of a liquid is off by gigapascals."""
 
 
-def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) -> dict[str, Any]:
+def training_input(
+    job: dict[str, Any], elements: list[str], counts: list[int] | None, *, virial: bool = False
+) -> dict[str, Any]:
     """The input.json of ``dp train``.
 
     Args:
         job: see the module's text.
         elements: the type map.
-        counts: atoms of each type, which bound the neighbours of a free molecule.
+        counts: atoms of each type, which bound the neighbours of a free molecule; None for periodic cells.
+        virial: the labels hold virials.
 
     Raises:
         InputError: unknown target or bad numbers.
@@ -67,7 +74,7 @@ def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) 
     steps = whole_number(job, "steps", STEPS[target])
     descriptor = {
         "type": "se_e2_a",
-        "sel": counts,
+        "sel": PERIODIC_NEIGHBOURS if counts is None else counts,
         "rcut": CUTOFF[target],
         "rcut_smth": SMOOTH_FROM[target],
         "resnet_dt": False,
@@ -87,8 +94,8 @@ def training_input(job: dict[str, Any], elements: list[str], counts: list[int]) 
             "limit_pref_e": 1,
             "start_pref_f": 1000,
             "limit_pref_f": 10,
-            "start_pref_v": 0,
-            "limit_pref_v": 0,
+            **(VIRIAL_PREFACTORS if virial else {"start_pref_v": 0, "limit_pref_v": 0}),
+            **job.get("loss", {}),
         }
     else:
         kind = "dipole" if target == "dipole" else "polar"
@@ -238,7 +245,9 @@ def _train(settings: dict[str, Any], progress: Progress) -> None:
     log = Path("train.log")
     if last is None or last < steps:
         resume = ["--restart", "model.ckpt"] if last is not None else []
-        _run_dp(["train", "input.json", "--skip-neighbor-stat", *resume], log, progress, steps)
+        counted = settings["model"]["descriptor"]["sel"] != PERIODIC_NEIGHBOURS
+        skip = ["--skip-neighbor-stat"] if counted else []
+        _run_dp(["train", "input.json", *skip, *resume], log, progress, steps)
     curve = read_learning_curve("lcurve.out")
     if not len(curve.get("step", ())):
         raise ComputationError("lcurve.out: empty after training; see train.log")
@@ -253,16 +262,21 @@ def _validate(target: str, labels: dict[str, NDArray[Any]], frames: NDArray[np.i
     positions, numbers = labels["positions"][frames], labels["numbers"].tolist()
     count = len(frames)
     pairs: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], str]] = {}
+    cells = labels["cell"][frames] if "cell" in labels else None
     if target == "energy":
         model, types = open_deepmd("model.pb", numbers)
-        energy, forces = model.eval(positions.reshape(count, -1), None, types)[:2]
+        boxes = None if cells is None else cells.reshape(count, 9)
+        energy, forces, virial = model.eval(positions.reshape(count, -1), boxes, types)[:3]
         per_atom = labels["energy"][frames] / len(numbers)
         pairs["energy"] = (np.asarray(energy, float).reshape(count) / len(numbers), per_atom, "eV/atom")
         if "forces" in labels:
             pairs["forces"] = (np.asarray(forces, float), labels["forces"][frames], "eV/angstrom")
+        if "virial" in labels:
+            given = labels["virial"][frames] / len(numbers)
+            pairs["virial"] = (np.asarray(virial, float).reshape(count, 3, 3) / len(numbers), given, "eV/atom")
     else:
         unit = "e*angstrom" if target == "dipole" else "angstrom^3"
-        pairs[target] = (TensorModel("model.pb", target, numbers)(positions), labels[target][frames], unit)
+        pairs[target] = (TensorModel("model.pb", target, numbers)(positions, cells), labels[target][frames], unit)
     sides = {f"{name}_model": pair[0] for name, pair in pairs.items()}
     sides |= {f"{name}_label": pair[1] for name, pair in pairs.items()}
     write_arrays("validation.npz", {"frame": frames, **sides})
@@ -302,8 +316,8 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     )
     elements = Path("dataset/train/type_map.raw").read_text(encoding="utf-8").split()
     kinds = np.loadtxt("dataset/train/type.raw", dtype=int, ndmin=1)
-    counts = [int((kinds == index).sum()) for index in range(len(elements))]
-    settings = training_input(job, elements, counts)
+    counts = None if "cell" in labels else [int((kinds == index).sum()) for index in range(len(elements))]
+    settings = training_input(job, elements, counts, virial="virial" in labels)
     _train(settings, progress)
     errors = _validate(target, labels, validation)
     summary = {
