@@ -27,6 +27,7 @@ __all__ = [
     "finite",
     "given_timestep",
     "load_series",
+    "named_order",
     "own_trajectory",
     "read_array",
     "unit_of",
@@ -96,7 +97,7 @@ def _settled(
         raw = _kept(raw, frames, notes)
     values, source = _in_own_unit(path, name.removeprefix("atomic_"), raw, unit)
     _check_shape(path, name, values)
-    components = _named_order(path, values, components)
+    components = named_order(path, values, components)
     if components is not None and raw.components is not None and _order(components) != _order(raw.components):
         raise InputError(
             f"{path}: {raw.origin} writes {raw.components}, --components says {components}; leave --components out"
@@ -156,6 +157,9 @@ def _from_npz(path: str | Path, name: str) -> RawSeries:
 def _own(path: str | Path, name: str) -> RawSeries:
     trajectory = own_trajectory(path, arrays=False)
     if name not in trajectory.observables:
+        for line in trajectory.attributes.get("missing", ()):
+            if str(line).startswith(f"{name}: "):
+                raise InputError(f"{path}: its {name} was left out when it was made: {str(line).removeprefix(f'{name}: ')}")
         found = ", ".join(sorted(trajectory.observables)) or "none"
         raise InputError(f"{path}: no observable {name!r} (found: {found}); compute the response first")
     frame_interval(trajectory.step, trajectory.timestep, str(path))
@@ -230,16 +234,25 @@ def _interval(path: str | Path, raw: RawSeries, timestep: float | None) -> float
     return agreed_interval(path, own, timestep)
 
 
-def _named_order(path: str | Path, values: NDArray[np.float64], components: str | None) -> str | None:
-    """``components``, with the order of a program in place of its name."""
+def named_order(path: str | Path, values: NDArray[Any], components: str | None) -> str | None:
+    """``components``, with the order of a program in place of its name.
+
+    Args:
+        path: for the message.
+        values: (any unit) Array with shape (F, ..., columns).
+        components: as in :func:`load_series`.
+
+    Raises:
+        InputError: a program that writes another number of columns.
+    """
     from vibraloom.files.tensor_tables import ORDERS
 
     program = (components or "").strip().lower()
     if program not in ORDERS:
         return components
     count = ORDERS[program].count(",") + 1
-    if values.shape[1:] != (count,):
-        found = "x".join(map(str, values.shape[1:]))
+    if values.shape[-1] != count or values.shape[-2:] == (3, 3):
+        found = "3x3" if values.shape[-2:] == (3, 3) else values.shape[-1]
         raise InputError(f"{path}: {program} writes {count} columns, this has {found}; name their order, e.g. xx,yy,zz,xy,yz,zx")
     return ORDERS[program]
 

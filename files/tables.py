@@ -41,7 +41,7 @@ def named_spectra(spectra: Spectra) -> dict[str, Spectrum]:
     for name, spectrum in named.items():
         title = name or spectrum.quantity
         if len(spectrum.wavenumber) == 0:
-            raise InputError(f"{title}: no bin in this wavenumber range; choose a wider one")
+            raise InputError(f"{title}: no bin in this wavenumber range; choose another one")
         if not np.array_equal(spectrum.wavenumber, axis):
             raise InputError(f"{title}: its wavenumber axis differs from that of the first; write it to its own file")
         for column, values in {AXIS: spectrum.wavenumber, **_columns(spectrum)}.items():

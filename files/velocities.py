@@ -39,7 +39,16 @@ from vibraloom.units import (
     SPEED_OF_LIGHT_CM_PER_FS,
 )
 
-__all__ = ["FORMATS", "POSITION_UNITS", "UNITS", "Recording", "Velocities", "read_positions", "read_velocities"]
+__all__ = [
+    "FORMATS",
+    "POSITION_UNITS",
+    "UNITS",
+    "WITHOUT_ATOMS",
+    "Recording",
+    "Velocities",
+    "read_positions",
+    "read_velocities",
+]
 
 _HBAR_EV_FS = PLANCK_C_EV_CM / SPEED_OF_LIGHT_CM_PER_FS / (2 * math.pi)
 UNITS = {
@@ -56,6 +65,10 @@ FORMATS = (
     ".h5 (H5MD), .extxyz, .xyz (also CP2K's and i-PI's), .lammpstrj or .dump (LAMMPS text), .dcd, .trr, .xtc (positions),"
     " .traj (ASE), .npz (entries velocities or positions, masses and optionally species)"
 )
+WITHOUT_ATOMS = (".dcd", ".trr", ".xtc")
+"""Suffixes of formats that name no atoms, whose ``topology`` is asked for."""
+_H5MD = (".h5", ".h5md", ".hdf5")
+_LAMMPS = (".lammpstrj", ".dump")
 _COLDEST, _HOTTEST = 30.0, 3e4
 """Kinetic temperatures (K) between which a unit is inferred: Å/fs and Å/ps differ by 1e6."""
 _PLURAL = {"velocity": "velocities", "position": "positions"}
@@ -81,12 +94,12 @@ def read_velocities(
             for LAMMPS dumps and columns of extended XYZ it is inferred where the kinetic temperature leaves no choice
             (Å/fs and Å/ps differ by 1e6 in temperature), and a note says so; for the others it is asked for.
         elements: symbol of LAMMPS type (or species of H5MD) 1, 2, …; needed where the file names neither element nor mass.
-        topology: a structure with the same atoms, for formats that name none (DCD, TRR).
+        topology: a structure with the same atoms, for formats that name none (:data:`WITHOUT_ATOMS`); refused by the others.
 
     Raises:
-        InputError: no such file, no velocities, damaged or changing frames, steps that repeat with other values, run back or
-            jump, a unit or a time step that is missing or at odds with the file's. Of NaN, infinities and damage inside a
-            frame of a binary file when its frame is read.
+        InputError: no such file, no velocities, elements or a topology that the format has no use for, damaged or changing
+            frames, steps that repeat with other values, run back or jump, a unit or a time step that is missing or at odds
+            with the file's. Of NaN, infinities and damage inside a frame of a binary file when its frame is read.
         MissingError: a format that needs a package which is not installed.
         ComputationError: no space for a scratch file.
     """
@@ -130,13 +143,15 @@ def _raw(path: str | Path, wanted: str, unit: str | None, elements: Sequence[str
         raise InputError(f"{path}: no such file")
     if source.stat().st_size == 0:
         raise InputError(f"{path}: an empty file; give the trajectory that was meant")
-    if suffix in (".h5", ".h5md", ".hdf5"):
+    if elements is not None and suffix not in (*_H5MD, *_LAMMPS):
+        raise InputError(f"{path}: --elements {','.join(elements)} has no meaning for {suffix or 'this file'}; leave it out")
+    if suffix in _H5MD:
         return _h5md(path, wanted, elements)
     if suffix in (".extxyz", ".xyz"):
         from vibraloom.files.xyz import read_xyz
 
         return read_xyz(path, wanted, unit)
-    if suffix in (".lammpstrj", ".dump"):
+    if suffix in _LAMMPS:
         from vibraloom.files.lammps_dump import read_lammps_dump
 
         return read_lammps_dump(path, wanted, elements)
@@ -175,6 +190,8 @@ def _h5md(path: str | Path, wanted: str, elements: Sequence[str] | None) -> RawF
             ours = "vibraloom" in handle
         if not ours:
             return read_h5md_of_others(path, wanted, elements)
+        if elements is not None:
+            raise InputError(f"{path}: names its elements; leave --elements {','.join(elements)} out")
         trajectory = own_trajectory(path, arrays=False)
     frames = stored_frames(path, wanted)
     if frames.shape[:1] != trajectory.step.shape or frames.shape[1:2] != trajectory.numbers.shape:
@@ -220,6 +237,8 @@ def _settled(
         raise InputError(f"{path}: {count} frame(s); at least 2 are needed")
     if raw.species is None or raw.masses is None:
         species, masses = _of_topology(path, topology)
+    elif topology is not None:
+        raise InputError(f"{path}: names its atoms; leave --topology {topology} out")
     else:
         species, masses = raw.species, raw.masses
     if not len(species) == len(masses) == atoms:

@@ -11,6 +11,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.spectra.finite_frames import refuse_not_finite
 from vibraloom.spectra.lag_products import Pairing, lag_sums
 from vibraloom.spectra.long_transforms import SHORTEST, LongTransform, step_lengths
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
@@ -234,7 +235,5 @@ def _checked(series: NDArray[Any], remove_mean: bool) -> Array:
         values = values[:, None]
     if values.ndim != 2 or values.size == 0:
         raise InputError(f"series: shape {values.shape}; it must be (frames, components)")
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        raise InputError(f"series: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+    refuse_not_finite(values, "series")
     return values - values.mean(axis=0) if remove_mean else values

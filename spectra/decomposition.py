@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 LARGEST_RESIDUE = 1e-5
 """Largest rms difference between a moment and the sum of its parts, relative to the rms of the moment."""
+LARGEST_GAP = 1e-6
+"""Largest difference from 1 of the sum of weights within a decomposition."""
 
 
 def decomposition_of(label: str) -> str:
@@ -64,6 +66,28 @@ def closed_parts(
     return series
 
 
+def refuse_missing_parts(weights: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse weights that do not sum to 1 in every frame, within each decomposition.
+
+    Args:
+        weights: label ``decomposition/name`` -> Array with shape (F, M).
+        name: what they are, for the message.
+
+    Raises:
+        InputError: naming the labels and the first frame that is wrong.
+    """
+    for decomposition in {decomposition_of(label) for label in weights}:
+        labels = [label for label in weights if decomposition_of(label) == decomposition]
+        total = np.zeros(np.shape(weights[labels[0]]))
+        for label in labels:
+            total += weights[label]
+        # NaN makes the comparison false
+        wrong = ~(np.abs(total - 1).max(axis=1) <= LARGEST_GAP)
+        if wrong.any():
+            frame = int(np.argmax(wrong))
+            raise InputError(f"{name}: {', '.join(labels)} do not sum to 1 in frame {frame}; add the missing part")
+
+
 def labelled_derivatives(
     moments: NDArray[Any], weights: Mapping[str, NDArray[Any]], timestep: float
 ) -> tuple[Array, dict[str, Array]]:
@@ -86,15 +110,10 @@ def labelled_derivatives(
         InputError: shapes that do not match, or weights that do not sum to 1 in a frame.
     """
     values = np.asarray(moments, dtype=np.float64)
-    for decomposition in {decomposition_of(label) for label in weights}:
-        labels = [label for label in weights if decomposition_of(label) == decomposition]
-        for label in labels:
-            if np.shape(weights[label]) != values.shape[:2]:
-                raise InputError(f"weights: {label!r} has shape {np.shape(weights[label])}; it must be {values.shape[:2]}")
-        wrong = np.abs(np.sum([weights[label] for label in labels], axis=0, dtype=np.float64) - 1).max(axis=1) > 1e-6
-        if wrong.any():
-            frame = int(np.argmax(wrong))
-            raise InputError(f"weights: {', '.join(labels)} do not sum to 1 in frame {frame}; add the missing part")
+    for label, weight in weights.items():
+        if np.shape(weight) != values.shape[:2]:
+            raise InputError(f"weights: {label!r} has shape {np.shape(weight)}; it must be {values.shape[:2]}")
+    refuse_missing_parts(weights, "weights")
     rates = np.diff(values, axis=0) / timestep
     parts = {}
     for label, weight in weights.items():

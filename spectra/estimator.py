@@ -20,6 +20,7 @@ from vibraloom.spectra.correlation import (
     window_resolution,
     window_values,
 )
+from vibraloom.spectra.finite_frames import refuse_not_finite
 from vibraloom.spectra.lag_products import Pairing, Segment, add_segment, even_sums, segment_sums, segments
 from vibraloom.spectra.short_blocks import ShortBlocks
 from vibraloom.spectra.spectrum import Conventions, Verdict
@@ -59,11 +60,7 @@ def as_replicas(series: Any, width: int | None, name: str) -> list[NDArray[Any]]
             raise InputError(f"{label}: {len(values)} frames; at least 2 are needed")
         if values.dtype.kind not in "fiu":
             raise InputError(f"{label}: type {values.dtype}; it must be real numbers")
-        # a sum is finite only if all its terms are
-        if not np.isfinite(values.sum(dtype=np.float64)):
-            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-            if not finite.all():
-                raise InputError(f"{label}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+        refuse_not_finite(values, label)
     return replicas
 
 
@@ -185,9 +182,10 @@ class Estimator:
             correlation_time = max(correlation_time, timestep)
         max_lag = round(positive(correlation_time, "correlation_time", "fs") / timestep)
         if not 1 <= max_lag < shortest:
+            longest = (shortest - 1) * timestep
             raise InputError(
-                f"correlation_time: {correlation_time:g} fs; allowed: {timestep:g} to"
-                f" {(shortest - 1) * timestep:g} fs for a series of {shortest} frames;"
+                f"correlation_time: {correlation_time:g} fs ({correlation_time / 1e3:g} ps); allowed: {timestep:g} to"
+                f" {longest:g} fs ({timestep / 1e3:g} to {longest / 1e3:g} ps) for a series of {shortest} frames;"
                 " run longer or shorten it"
             )
         window_values(window, 1)  # is the name known?

@@ -75,7 +75,7 @@ class LongTransform:
         """Transform a series, Array with shape (frames,), at most ``length``, for :meth:`add_power`."""
         _spread(column, self._first)
         np.fft.fft(self._first, axis=1, out=self._first)
-        _turn(self._first, self._second, self._fine, self._coarse)
+        _turn(self._first.T, self._second, self._fine, self._coarse)
         np.fft.fft(self._second, axis=1, out=self._second)
 
     def add_power(self, power: Array, weight: float) -> None:
@@ -86,7 +86,7 @@ class LongTransform:
         """Circular correlation at lags 0 to ``lags`` - 1 from what :meth:`add_power` summed: Array with shape (lags,)."""
         _pack(power, self._second, self._rows, self._columns)
         np.fft.ifft(self._second, axis=1, out=self._second)
-        _turn_back(self._second, self._first, self._fine, self._coarse)
+        _turn(self._second, self._first.T, self._fine.conj(), self._coarse.conj())
         np.fft.ifft(self._first, axis=1, out=self._first)
         result = np.empty(lags)
         _gather(self._first.view(np.float64), result)
@@ -120,29 +120,16 @@ def _spread(column: Array, packed: ComplexArray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _turn(first: ComplexArray, second: ComplexArray, fine: ComplexArray, coarse: ComplexArray) -> None:
-    """second[k1, j2] = first[j2, k1] W^(k1 j2)."""
-    q, p = first.shape
+def _turn(source: ComplexArray, target: ComplexArray, fine: ComplexArray, coarse: ComplexArray) -> None:
+    """target[k1, j2] = source[k1, j2] W^(k1 j2), or W^(-k1 j2) with the factors' conjugates; either may be a transposed view."""
+    p, q = source.shape
     for block, low in enumerate(range(0, q, _BLOCK)):
         high = min(low + _BLOCK, q)
         for left in range(0, p, _BLOCK):
             for k1 in range(left, min(left + _BLOCK, p)):
                 base = coarse[k1, block]
                 for j2 in range(low, high):
-                    second[k1, j2] = first[j2, k1] * (base * fine[k1, j2 - low])
-
-
-@numba.njit(cache=True, nogil=True)
-def _turn_back(second: ComplexArray, first: ComplexArray, fine: ComplexArray, coarse: ComplexArray) -> None:
-    """first[j2, k1] = second[k1, j2] W^(-k1 j2)."""
-    q, p = first.shape
-    for block, low in enumerate(range(0, q, _BLOCK)):
-        high = min(low + _BLOCK, q)
-        for left in range(0, p, _BLOCK):
-            for k1 in range(left, min(left + _BLOCK, p)):
-                base = coarse[k1, block]
-                for j2 in range(low, high):
-                    first[j2, k1] = second[k1, j2] * np.conj(base * fine[k1, j2 - low])
+                    target[k1, j2] = source[k1, j2] * (base * fine[k1, j2 - low])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.spectra.finite_frames import refuse_not_finite
 
 Array = NDArray[np.float64]
 
@@ -46,9 +47,7 @@ def eckart_rotation(positions: NDArray[Any], masses: NDArray[Any], reference: ND
         raise InputError("masses: not all positive; leave out virtual sites")
     if not np.isfinite(target).all():
         raise InputError("reference: not finite; give the equilibrium geometry")
-    finite = np.isfinite(frames).all(axis=(1, 2))
-    if not finite.all():
-        raise InputError(f"positions: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+    refuse_not_finite(frames, "positions")
     target = target - mass @ target / mass.sum()
     frames = frames - np.einsum("a,fax->fx", mass, frames)[:, None] / mass.sum()
     spread, axes = np.linalg.eigh(np.einsum("a,ai,aj->ij", mass, target, target))

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
-from vibraloom.spectra.decomposition import decomposition_of
+from vibraloom.spectra.decomposition import refuse_missing_parts
 from vibraloom.spectra.estimator import DIFFERENCE, Estimator, difference_attenuation, positive
 from vibraloom.spectra.estimator_options import CorrelationOptions, estimator_for
+from vibraloom.spectra.finite_frames import refuse_not_finite
 from vibraloom.spectra.lag_products import Pairing, add_segment
 from vibraloom.spectra.pair_cutoff import cell_geometry, check_cutoff, neighbour_sums
 from vibraloom.spectra.raman import LARGEST_ANTISYMMETRY
@@ -71,15 +72,7 @@ class Molecules:
         object.__setattr__(self, "labels", labels)
         if self.polarizability is not None:
             _check_symmetry(self.polarizability)
-        for decomposition in {decomposition_of(label) for label in labels}:
-            names = [label for label in labels if decomposition_of(label) == decomposition]
-            total = np.zeros(shape)
-            for name in names:
-                total += labels[name]
-            wrong = np.abs(total - 1).max(axis=1) > 1e-6
-            if wrong.any():
-                frame = int(np.argmax(wrong))
-                raise InputError(f"labels: {', '.join(names)} do not sum to 1 in frame {frame}; add the missing part")
+        refuse_missing_parts(labels, "labels")
         if self.cell is not None:
             cell_geometry(self.cell, shape[0])
 
@@ -287,11 +280,7 @@ def _checked(values: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
         raise InputError(f"{name}: shape {array.shape}; it must be {shape}")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name}: type {array.dtype}; it must be real numbers")
-    # a sum is finite only if all its terms are
-    if not np.isfinite(array.sum(dtype=np.float64)):
-        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        if not finite.all():
-            raise InputError(f"{name}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+    refuse_not_finite(array, name)
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 

@@ -309,11 +309,7 @@ def _stack_spectrum(
             "angle": float(angle),
             "polarization": polarization,
             "incident": incident.name,
-            "layers": [
-                *listed(before),
-                {"medium": "slab", "thickness": depth, "background": electronic},
-                *listed(after),
-            ],
+            "layers": [*listed(before), {"medium": "slab", "thickness": depth, "background": electronic}, *listed(after)],
             "exit": exit.name,
         },
     )

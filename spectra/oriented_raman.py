@@ -18,6 +18,7 @@ from vibraloom.spectra.estimator import (
     positive,
 )
 from vibraloom.spectra.estimator_options import CorrelationOptions, EstimatorOptions, estimator_for, takes
+from vibraloom.spectra.finite_frames import refuse_not_finite
 from vibraloom.spectra.lag_products import Pairing
 from vibraloom.spectra.raman import UNITS, Detection, symmetric_tensors
 from vibraloom.spectra.spectrum import Spectrum
@@ -322,9 +323,7 @@ def _weighted_rate(polarizability: Any, weights: Any, timestep: float, replica: 
             " they must be (frames, molecules, 3, 3) or (frames, molecules), and (frames, molecules)"
         )
     for name, series in (("polarizability", values), ("weights", share)):
-        finite = np.isfinite(series).all(axis=1)
-        if not finite.all():
-            raise InputError(f"{name}, replica {replica}: frame {int(np.argmin(finite))} is not finite; mend or cut it there")
+        refuse_not_finite(series, f"{name}, replica {replica}")
     middle = (share[1:].astype(np.float64) + share[:-1]) / 2
     return np.einsum("fm,fm->f", middle, differences(values, timestep))[:, None]
 

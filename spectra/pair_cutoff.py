@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
+from vibraloom.spectra.finite_frames import refuse_not_finite
 
 Array = NDArray[np.float64]
 
@@ -38,10 +39,7 @@ def neighbour_sums(values: NDArray[Any], positions: NDArray[Any], cell: NDArray[
     inverse, metric, widths = cell_geometry(cell, len(columns))
     check_cutoff(cutoff, widths)
     places = np.ascontiguousarray(positions)
-    if not np.isfinite(places.sum(dtype=np.float64)):
-        finite = np.isfinite(places).reshape(len(places), -1).all(axis=1)
-        if not finite.all():
-            raise InputError(f"positions: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+    refuse_not_finite(places, "positions")
     # cells finer than this would mostly be empty
     finest = max(4, int(2 * columns.shape[1] ** (1 / 3)))
     counts = np.clip(np.floor(widths / max(cutoff, 1e-9)), 1, finest).astype(np.int64)

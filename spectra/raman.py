@@ -307,41 +307,60 @@ def symmetric_tensors(polarizability: Series, components: str | None) -> list[Ar
     if components is None:
         shape = np.shape(polarizability[0] if isinstance(polarizability, (list, tuple)) else polarizability)
         if len(shape) < 3:
-            raise InputError(
-                f"polarizability: shape {shape} without an order of columns; give components, e.g. xx,yy,zz,xy,yz,zx"
-            )
+            raise InputError(f"polarizability: shape {shape} without an order of columns; give components: xx,yy,zz,xy,yz,zx")
         tensors = as_replicas(polarizability, None, "polarizability")
     else:
-        names = [name.strip() for name in components.lower().split(",")]
-        pairs = ["".join(sorted(name)) for name in names]
-        full = {first + second for first in "xyz" for second in "xyz"}
-        if set(names) - full or len(set(pairs)) != 6 or len(names) not in (6, 9) or len(set(names)) != len(names):
-            raise InputError(
-                f"components: {components!r}; allowed: six or nine names, each tensor element"
-                " once, e.g. xx,yy,zz,xy,yz,zx"
-            )
-        series = as_replicas(polarizability, len(names), "polarizability")
-        if len(names) == 6:
-            order = [pairs.index(pair) for pair in ("xx", "yy", "zz", "xy", "yz", "xz")]
-            return [each[:, order].astype(np.float64, copy=False) for each in series]
-        order = [names.index(row + column) for row in "xyz" for column in "xyz"]
+        width, order = _columns(components)
+        series = as_replicas(polarizability, width, "polarizability")
+        if width == 6:
+            return [each[:, [order[place] for place in (0, 4, 8, 1, 5, 2)]].astype(np.float64, copy=False) for each in series]
         tensors = [each[:, order].reshape(-1, 3, 3) for each in series]
     result = []
-    for each in tensors:
+    for replica, each in enumerate(tensors):
+        label = f"polarizability, replica {replica}" if len(tensors) > 1 else "polarizability"
         if each.shape[1:] != (3, 3):
-            raise InputError(f"polarizability: shape {each.shape}; it must be (frames, 3, 3)")
+            raise InputError(f"{label}: shape {each.shape}; it must be (frames, 3, 3)")
         values = each.astype(np.float64)
         skew = np.abs(values - values.transpose(0, 2, 1)).max(axis=(1, 2)) / 2
         if skew.max() > LARGEST_ANTISYMMETRY * np.abs(values).max():
             frame = int(np.argmax(skew))
             raise InputError(
-                f"polarizability: frame {frame} has an antisymmetric part of {skew[frame]:.3g} angstrom^3,"
-                f" above {100 * LARGEST_ANTISYMMETRY:.0f} %; check the order of components or"
-                " the response calculation"
+                f"{label}: frame {frame} has an antisymmetric part of {skew[frame]:.3g} angstrom^3, above"
+                f" {100 * LARGEST_ANTISYMMETRY:.0f} %; check the order of components or the response calculation"
             )
         values = (values + values.transpose(0, 2, 1)) / 2
         result.append(values[:, [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]])
     return result
+
+
+def square_tensors(polarizability: NDArray[Any], components: str) -> NDArray[Any]:
+    """Tensors from their columns.
+
+    Args:
+        polarizability: (Å³) Array with shape (..., 6) or (..., 9).
+        components: order of the columns, e.g. ``xx,yy,zz,xy,yz,zx``.
+
+    Returns:
+        (Å³) Array with shape (..., 3, 3).
+
+    Raises:
+        InputError: unknown or missing columns, or another number of them.
+    """
+    width, order = _columns(components)
+    if polarizability.shape[-1] != width:
+        raise InputError(f"components: {components!r} names {width} columns; polarizability has {polarizability.shape[-1]}")
+    return polarizability[..., order].reshape(*polarizability.shape[:-1], 3, 3)
+
+
+def _columns(components: str) -> tuple[int, list[int]]:
+    """Number of the columns that are named, and the column of each element, row by row."""
+    names = [name.strip() for name in components.lower().split(",")]
+    pairs = ["".join(sorted(name)) for name in names]
+    full = [first + second for first in "xyz" for second in "xyz"]
+    if set(names) - set(full) or len(set(pairs)) != 6 or len(names) not in (6, 9) or len(set(names)) != len(names):
+        raise InputError(f"components: {components!r}; allowed: six or nine names, each element once, e.g. xx,yy,zz,xy,yz,zx")
+    found = pairs if len(names) == 6 else names
+    return len(names), [found.index("".join(sorted(each)) if found is pairs else each) for each in full]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.spectra.estimator_options import CorrelationOptions, takes
+from vibraloom.spectra.finite_frames import refuse_not_finite
 from vibraloom.spectra.molecular_pairs import Molecules
 from vibraloom.spectra.pair_cutoff import cell_geometry
 from vibraloom.spectra.sfg import molecular_sfg
@@ -118,9 +119,7 @@ def water_bonds(
     if outside:
         raise InputError(f"oxygens, hydrogens: index {outside[0]}; allowed: 0 to {atoms - 1}")
     for name, values in (("positions", places), ("velocities", moving)):
-        finite = np.isfinite(values.sum(axis=(1, 2), dtype=np.float64))
-        if not finite.all():
-            raise InputError(f"{name}: frame {int(np.argmin(finite))} is not finite; mend or cut the series there")
+        refuse_not_finite(values, name)
 
     frames, bonds = len(places), 2 * len(centres)
     # without a cell no vector is folded: one longer than any bond does that

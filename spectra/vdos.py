@@ -14,6 +14,7 @@ from vibraloom.errors import InputError
 from vibraloom.spectra.decomposition import decomposition_of
 from vibraloom.spectra.estimator import Estimator, positive
 from vibraloom.spectra.estimator_options import EstimatorOptions, estimator_for, takes
+from vibraloom.spectra.finite_frames import refuse_not_finite
 from vibraloom.spectra.lag_products import Pairing, Segment, add_segment
 from vibraloom.spectra.short_blocks import ShortBlocks
 from vibraloom.spectra.spectrum import Spectrum
@@ -188,7 +189,7 @@ def _run_sums(
                 pairings = _pairings(masses[inside], members, len(shares))
                 found = estimator.stretch_sums(series, stretch, pairings).mean(axis=2)
                 if not np.isfinite(found).all():
-                    _refuse_not_finite(parts[0], stretch.start)
+                    refuse_not_finite(parts[0], "velocities", stretch.start)
                 return found
 
             add_segment(sums, stretch, np.sum(list(pool.map(tile, range(0, atoms, width))), axis=0))
@@ -216,7 +217,7 @@ def _short_block_sums(run: Any, masses: Array, membership: Mapping[str, Array], 
         finite = np.isfinite(power).reshape(len(power), -1).all(axis=1)
         if not finite.all():
             start, stop = blocks.edges[int(np.argmin(finite)) :][:2]
-            _refuse_not_finite(read(int(start), int(stop))[:, :, None], int(start))
+            refuse_not_finite(read(int(start), int(stop)), "velocities", int(start))
         return power, cross
 
     power, cross = np.zeros(()), np.zeros((), dtype=np.complex128)
@@ -310,11 +311,6 @@ def _check_shape(shape: tuple[int, ...], atoms: int) -> None:
         raise InputError(f"velocities: shape {shape}; it must be (frames, {atoms}, 3) with one mass per atom")
     if shape[0] < 2:
         raise InputError(f"velocities: {shape[0]} frames; at least 2 are needed")
-
-
-def _refuse_not_finite(frames: NDArray[Any], start: int) -> None:
-    finite = np.isfinite(frames).all(axis=(1, 2))
-    raise InputError(f"velocities: frame {start + int(np.argmin(finite))} is not finite; mend or cut the run there")
 
 
 def _membership(groups: Mapping[str, NDArray[Any]], atoms: int) -> dict[str, Array]:

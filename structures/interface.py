@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 CLEARANCE = 2.2
-"""Height (Å) between the top metal plane and the film's lower face, where the lowest nuclei may lie."""
+"""Height (Å) between a metal's top plane and the film's lower face, where the lowest nuclei may lie."""
+ANION_CLEARANCE = 2 * HEAVY_RADIUS
+"""The same above a compound: its anions keep the film's oxygens as far away as these keep each other."""
 
 
 def build_interface(spec: InterfaceSystem) -> tuple[Atoms, dict[str, Any]]:
     """Slab, film and vacuum in one cell, periodic in x and y; the same spec gives the same atoms.
 
-    The film's lower face is :data:`CLEARANCE` above the top metal plane, its upper face one thickness higher;
-    all nuclei of the liquid start between the two, and the density is mass / (area · thickness). The vacuum
-    reaches from the upper face to the next image of the lowest metal plane. Slab atoms come first, then whole
-    molecules; the array ``molecule`` is -1 on the slab and counts the molecules from 0.
+    The film's lower face is :data:`CLEARANCE` above the slab's top plane (:data:`ANION_CLEARANCE` above that of a
+    compound), its upper face one thickness higher; all nuclei of the liquid start between the two, and the density
+    is mass / (area · thickness). The vacuum reaches from the upper face to the next image of the slab's lowest
+    plane. Slab atoms come first, then whole molecules; the array ``molecule`` is -1 on the slab and counts the
+    molecules from 0.
 
     Returns:
         The atoms (Å), and the report as plain JSON types (see :func:`vibraloom.structures.report.report`).
@@ -45,7 +48,7 @@ def build_interface(spec: InterfaceSystem) -> tuple[Atoms, dict[str, Any]]:
     area = float(np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1])))
     count, thickness = film_size(spec.liquid, float(molecule.get_masses().sum()), area)
     metal_top = float(atoms.positions[:, 2].max())
-    low = metal_top + CLEARANCE
+    low = metal_top + (CLEARANCE if spec.slab.is_metal else ANION_CLEARANCE)
     high = low + thickness
     atoms.cell[2] = [0.0, 0.0, high - BOTTOM + spec.vacuum]
     packed = pack_film(molecule, count, atoms.cell.array, low, high, spec.seed)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from vibraloom.errors import InputError
 
 CONTACT_DEPTH = 4.5
-"""The contact layer reaches this far (Å) above the top metal plane: past the first water peak near 3 Å."""
+"""The contact layer reaches this far (Å) above the slab's top plane: past the first water peak near 3 Å."""
 SURFACE_DEPTH = 3.5
 """The surface layer is the top of the film, this deep (Å): about one molecular layer."""
 WIDTH = 0.5
@@ -20,14 +20,14 @@ WIDTH = 0.5
 
 
 def film_layers(metal_top: float, film_top: float) -> tuple[list[float], list[str]]:
-    """Edges (Å) and names of the layers of a film, from the metal up.
+    """Edges (Å) and names of the layers of a film, from the slab up.
 
-    ``contact`` lies within 4.5 Å of the top metal plane, ``surface`` is the top 3.5 Å of the film, ``middle``
+    ``contact`` lies within 4.5 Å of the slab's top plane, ``surface`` is the top 3.5 Å of the film, ``middle``
     is what is between. A film too thin for a middle of 1 Å has no middle; one that ends within 2 Å of the
     contact layer's edge is all contact.
 
     Args:
-        metal_top: (Å) height of the top metal plane.
+        metal_top: (Å) height of the slab's top plane.
         film_top: (Å) height of the film's upper face.
     """
     contact, surface = metal_top + CONTACT_DEPTH, film_top - SURFACE_DEPTH

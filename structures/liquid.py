@@ -70,7 +70,7 @@ def film_size(spec: LiquidSpec, molecular_mass: float, area: float) -> tuple[int
     if spec.count is not None and thickness < THINNEST_FILM:
         raise InputError(
             f"system.liquid.count: {count} {spec.molecule} make a film of {thickness:.3g} Å, too thin; "
-            f"allowed: {int(np.ceil(THINNEST_FILM * per_angstrom))} or more on this slab"
+            f"allowed: {int(np.ceil(THINNEST_FILM * per_angstrom))} or more on this slab, or a lower density"
         )
     return count, thickness
 

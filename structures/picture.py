@@ -47,7 +47,7 @@ def draw(atoms: Atoms, path: str | os.PathLike[str], title: str | None = None) -
         _draw_side_marks(side, atoms)
         near = _contact_atoms(atoms)
         _draw_view(above, atoms, near, (0, 1, 2))
-        above.set_title(f"from above: top metal planes, liquid within {CONTACT_DEPTH:g} Å", fontsize=10, color="0.25")
+        above.set_title(f"from above: the slab's top planes, liquid within {CONTACT_DEPTH:g} Å", fontsize=10, color="0.25")
         side.set_title("from the side", fontsize=10, color="0.25")
     else:
         _draw_view(above, atoms, np.ones(len(atoms), dtype=bool), (1, 2, 0))
@@ -70,7 +70,7 @@ def _title(atoms: Atoms) -> str:
     slab = atoms[member < 0]
     planes = len(set(slab.get_tags()))
     facet = atoms.info.get("facet", "")
-    name = f"{slab[0].symbol}({facet})" if facet else slab[0].symbol
+    name = slab.get_chemical_formula(mode="metal", empirical=True) + (f"({facet})" if facet else "")
     return f"{name}, {planes} planes, {len(slab)} atoms  +  {count} {digits}"
 
 

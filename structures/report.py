@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vibraloom.structures.crystals import LATTICE_SOURCE
 from vibraloom.structures.distances import smallest_distances
@@ -13,7 +14,7 @@ from vibraloom.structures.layers import WIDTH, film_layers
 from vibraloom.structures.liquid import HEAVY_RADIUS, PACKMOL_CITATION, TOLERANCE
 from vibraloom.structures.molecule import GEOMETRY_SOURCE
 from vibraloom.structures.picture import draw
-from vibraloom.structures.spec import AnySystem, BulkLiquidSystem, InterfaceSystem
+from vibraloom.structures.spec import AnySystem, BulkLiquidSystem, InterfaceSystem, SlabSpec
 from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def report(atoms: Atoms, system: AnySystem, notes: Sequence[str] = ()) -> dict[s
         record |= _interface_entries(atoms, system)
         record["notes"].append(START_NOTE)
         record["warnings"] += _interface_warnings(atoms, system, record)
-        record["sources"] |= {"lattice": LATTICE_SOURCE, "packing": PACKMOL_CITATION}
+        lattice = LATTICE_SOURCE if system.slab.is_metal else system.slab.compound.source
+        record["sources"] |= {"lattice": lattice, "packing": PACKMOL_CITATION}
     elif isinstance(system, BulkLiquidSystem):
         record |= _bulk_entries(atoms, system)
         record["notes"].append(LIQUID_NOTE)
@@ -154,19 +156,13 @@ def _interface_entries(atoms: Atoms, system: InterfaceSystem) -> dict[str, Any]:
         }
         for i, name in enumerate(names)
     ]
-    crystal = system.slab.crystal
     planes = np.unique(np.round(atoms.positions[member < 0, 2], 6))
     fixed = sorted({int(i) for constraint in atoms.constraints for i in constraint.get_indices()})
     return {
         "smallest_distance": smallest_distances(atoms),
         "slab": {
-            "element": system.slab.element,
-            "facet": system.slab.facet,
-            "lattice": crystal.lattice,
-            "a": crystal.a,
-            "c": crystal.c,
+            **_lattice(system.slab, planes),
             "layers": len(planes),
-            "interlayer_spacing": crystal.interlayer_spacing(system.slab.facet),
             "top": metal_top,
             "atoms": int((member < 0).sum()),
             "fixed_atoms": len(fixed),
@@ -192,6 +188,30 @@ def _interface_entries(atoms: Atoms, system: InterfaceSystem) -> dict[str, Any]:
         "area": area,
         "vacuum": system.vacuum,
         "seed": system.seed,
+    }
+
+
+def _lattice(slab: SlabSpec, planes: NDArray[np.float64]) -> dict[str, Any]:
+    """Entries on the crystal; ``planes`` are the heights (Å) of the slab's planes, shape (planes,)."""
+    if slab.is_metal:
+        crystal = slab.crystal
+        return {
+            "element": slab.element,
+            "facet": slab.facet,
+            "lattice": crystal.lattice,
+            "a": crystal.a,
+            "c": crystal.c,
+            "interlayer_spacing": crystal.interlayer_spacing(slab.facet),
+        }
+    a, b, c = slab.compound.cell
+    return {
+        "material": slab.material,
+        "facet": slab.facet,
+        "lattice": slab.compound.structure,
+        "a": a,
+        "b": b,
+        "c": c,
+        "interlayer_spacing": float(np.diff(planes).mean()) if len(planes) > 1 else None,
     }
 
 

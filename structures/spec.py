@@ -11,11 +11,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
+from vibraloom.structures.compounds import COMPOUNDS, Compound
 from vibraloom.structures.crystals import CRYSTALS, EVEN_SECOND_SIZE, FACETS, Crystal
 from vibraloom.structures.molecule import LIQUIDS, MOLECULES
 from vibraloom.units import quantity
@@ -51,7 +54,7 @@ def _facet(value: object) -> str:
     # YAML 1.1 reads 0001 as an octal number
     text = {1: "0001"}.get(value, str(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or text.strip("()") not in allowed:
-        raise ValueError("allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals)")
+        raise ValueError("allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals), 100 (rock salt)")
     return text.strip("()")
 
 
@@ -89,15 +92,24 @@ class MoleculeSystem(SystemRecord):
 
 
 class SlabSpec(SystemRecord):
-    """A metal slab: ``layers`` atomic planes, ``size`` surface atoms along x and y."""
+    """A slab of a metal (``element``) or of a compound (``material``): ``layers`` atomic planes, ``size`` repeats in the plane.
 
-    element: Annotated[_one_of(tuple(CRYSTALS)), Field(description="a metal, such as Au")]  # type: ignore[valid-type]
-    facet: Annotated[Facet, Field(description="Miller indices: 100, 110, 111 (fcc, bcc) or 0001 (hcp)")]
+    The surface's unit cell is the smallest one: one atom of a metal, one formula unit of rock salt.
+    """
+
+    element: Annotated[_one_of(tuple(CRYSTALS)) | None, Field(description="a metal, such as Au")] = None  # type: ignore[valid-type]
+    material: Annotated[
+        _one_of(tuple(COMPOUNDS)) | None,  # type: ignore[valid-type]
+        Field(description="a compound, such as MgO; in place of element"),
+    ] = None
+    facet: Annotated[
+        Facet, Field(description="Miller indices: 100, 110, 111 (fcc, bcc), 0001 (hcp); of a compound 100 (rock salt)")
+    ]
     layers: Annotated[_whole_number(1, 20), Field(description="atomic planes, 1 to 20")]  # type: ignore[valid-type]
     size: Annotated[
         tuple[Repeat, Repeat],  # type: ignore[valid-type]
         BeforeValidator(_two_repeats),
-        Field(description="surface atoms along x and y, such as [4, 4]"),
+        Field(description="surface atoms of a metal, formula units of a compound, along x and y, such as [4, 4]"),
     ]
     fixed_layers: Annotated[
         _whole_number(0, 20) | None,  # type: ignore[valid-type]
@@ -106,12 +118,47 @@ class SlabSpec(SystemRecord):
     orthogonal: StrictBool = Field(True, description="true: a right-angled cell; false: the primitive one")
 
     @property
+    def is_metal(self) -> bool:
+        """Whether the slab has no gap: its levels are then partly filled."""
+        return self.element is not None
+
+    @property
     def crystal(self) -> Crystal:
-        """Lattice type and constants of the element."""
-        return CRYSTALS[self.element]
+        """Lattice type and constants of the element.
+
+        Raises:
+            KeyError: the slab is one of a compound.
+        """
+        return CRYSTALS[self.element or ""]
+
+    @property
+    def compound(self) -> Compound:
+        """Structure and constants of the material.
+
+        Raises:
+            KeyError: the slab is one of a metal.
+        """
+        return COMPOUNDS[self.material or ""]
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a metal's record is that of releases which knew metals alone: its hash stays
+        absent = "element" if self.element is None else "material"
+        return {key: value for key, value in handler(self).items() if key != absent}
 
     @model_validator(mode="after")
     def _fits_together(self) -> SlabSpec:
+        if (self.element is None) == (self.material is None):
+            raise ValueError("@element allowed: exactly one of element (a metal, such as Au) and material (such as MgO)")
+        if self.is_metal:
+            self._metal_facet()
+        else:
+            self._compound_facet()
+        if self.fixed_layers is not None and self.fixed_layers > self.layers:
+            raise ValueError(f"@fixed_layers allowed: 0 to {self.layers}, the number of layers")
+        return self
+
+    def _metal_facet(self) -> None:
         allowed = FACETS[self.crystal.lattice]
         if self.facet not in allowed:
             raise ValueError(f"@facet allowed for {self.element} ({self.crystal.lattice}): {', '.join(allowed)}")
@@ -120,9 +167,13 @@ class SlabSpec(SystemRecord):
                 f"@size allowed for an orthogonal {self.element}({self.facet}) cell: an even second number, "
                 "or orthogonal: false"
             )
-        if self.fixed_layers is not None and self.fixed_layers > self.layers:
-            raise ValueError(f"@fixed_layers allowed: 0 to {self.layers}, the number of layers")
-        return self
+
+    def _compound_facet(self) -> None:
+        allowed = f"allowed for {self.material} ({self.compound.structure}): {', '.join(self.compound.facets)}"
+        if self.facet in self.compound.polar:
+            raise ValueError(f"@facet {allowed}; ({self.facet}) is polar: {self.compound.polar[self.facet]}")
+        if self.facet not in self.compound.facets:
+            raise ValueError(f"@facet {allowed}")
 
 
 class LiquidSpec(SystemRecord):
@@ -146,9 +197,9 @@ class LiquidSpec(SystemRecord):
 
 
 class InterfaceSystem(SystemRecord):
-    """A liquid film on a metal slab, with vacuum above."""
+    """A liquid film on a slab, with vacuum above."""
 
-    kind: Literal["interface"] = Field(description="interface: a liquid film on a metal slab")
+    kind: Literal["interface"] = Field(description="interface: a liquid film on a slab")
     slab: SlabSpec = Field(description="the slab")
     liquid: LiquidSpec = Field(description="the film")
     vacuum: Annotated[

@@ -8,6 +8,7 @@ Fixtures:
     servers: a private PostgreSQL and a private RabbitMQ; skips where they are not installed.
     full_project: a project of its own with a full profile on them; what runs in a new_project runs in it.
     bare_project: a folder without a profile, and the command in it.
+    cp2k_program: path of CP2K; skips where it is not installed.
     cli: runs ``vibraloom ARGUMENTS`` as a process inside the project and returns the CompletedProcess.
 
 With VIBRALOOM_REQUIRE_ALL=1 (continuous integration) a skipped test is a failed test, except those marked
@@ -31,6 +32,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from services.full_profile import Servers
+from services.loopback import skip_without
 from services.postgresql import Postgresql, postgresql  # noqa: F401
 from services.rabbitmq import Rabbitmq, rabbitmq  # noqa: F401
 from services.slurm import slurm  # noqa: F401
@@ -175,6 +177,15 @@ spectra: [ir, {vdos: {by: [species, layer]}}]
 """The smallest interface that shows every step; LENGTH is the production time."""
 
 
+@pytest.fixture(scope="session")
+def cp2k_program() -> str:
+    """Path of CP2K; skips where it is not installed."""
+    program = shutil.which("cp2k.psmp")
+    skip_without(program, "CP2K", "cp2k")
+    assert program is not None
+    return program
+
+
 @dataclass
 class Project:
     """A folder with a profile, and the command ``vibraloom`` in it."""
@@ -207,6 +218,14 @@ class Project:
     def json(self, *arguments: str | Path) -> Any:
         """What the command prints with ``--json``."""
         return json.loads(self.run(*arguments, "--json"))
+
+    def set_options(self, **options: object) -> None:
+        """Set options of AiiDA in this profile, dots written as two underscores."""
+        path = self.folder / ".vibraloom" / ".aiida" / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        changed = {name.replace("__", "."): value for name, value in options.items()}
+        config["profiles"]["vibraloom"]["options"].update(changed)
+        path.write_text(json.dumps(config), encoding="utf-8")
 
     def write_film(self, length: str, name: str = "film.yaml", **replaced: str) -> Path:
         """Write the thin-film spec."""

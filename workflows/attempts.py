@@ -21,19 +21,20 @@ CONTINUED = "previous"
 """Link label of the folder that a job continues; it does not change what the job computes."""
 
 
-def _hashes(inputs: dict[str, Any]) -> dict[str, str]:
+def input_hashes(inputs: dict[str, Any]) -> dict[str, str]:
+    """Link label of each input, ``metadata`` aside → its content hash."""
     flat: dict[str, str] = {}
     for key, value in inputs.items():
         if isinstance(value, orm.Node):
             flat[key] = value.base.caching.compute_hash()
         elif isinstance(value, dict) and key != "metadata":
-            flat |= {f"{key}__{inner}": digest for inner, digest in _hashes(value).items()}
+            flat |= {f"{key}__{inner}": digest for inner, digest in input_hashes(value).items()}
     return flat
 
 
 def earlier_attempts(process_class: type[CalcJob], inputs: dict[str, Any]) -> list[orm.CalcJobNode]:
     """Jobs of ``process_class`` with the same inputs (``previous`` aside), newest first."""
-    wanted = {key: digest for key, digest in _hashes(inputs).items() if key != CONTINUED}
+    wanted = {key: digest for key, digest in input_hashes(inputs).items() if key != CONTINUED}
     parameters = inputs["parameters"]
     query = orm.QueryBuilder()
     query.append(

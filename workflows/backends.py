@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from aiida.manage.configuration import Profile
 
 TIMEOUT_OPTION = "warnings.rabbitmq_version"
-"""AiiDA's option that is off once the user has said that ``consumer_timeout`` is raised."""
+"""AiiDA's option that is off once ``consumer_timeout`` is raised, as the server or else the user says."""
+LONG_RUN = 60.0 * 24 * 90
+"""(min) A ``consumer_timeout`` from here on is longer than any run."""
+TIMEOUT_REMEDY = (
+    "echo 'consumer_timeout = 31536000000' >> /etc/rabbitmq/rabbitmq.conf, restart RabbitMQ, write "
+    "broker.consumer_timeout_raised: true in the YAML, and vibraloom init --full FILE.yaml"
+)
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,28 @@ def told(profile: Profile) -> str:
     return f"full (PostgreSQL {database.version()} at {place}{messages})"
 
 
-def consumer_timeout_left(profile: Profile) -> str | None:
-    """Release of the profile's RabbitMQ if it cuts off long runs and nobody has said that this was changed.
+def timeout_raised(broker: Broker, declared: bool) -> bool:
+    """Whether ``consumer_timeout`` is longer than any run: the server's own word, or where it cannot be asked the user's."""
+    limit = broker.consumer_timeout()
+    return declared if limit is None else limit >= LONG_RUN
 
-    The limit itself cannot be asked for over the connection.
+
+def consumer_timeout_left(profile: Profile) -> str | None:
+    """What the profile's RabbitMQ does to long runs, if it cuts them off; None if it does not, or is said not to.
+
+    Raises:
+        MissingError: the server is not reachable.
+        InputError: its user is not let in.
     """
     from aiida.manage.configuration import get_config
 
     broker = Broker.of(profile)
-    if broker is None or not get_config().get_option(TIMEOUT_OPTION, scope=profile.name):
+    if broker is None or timeout_raised(broker, not get_config().get_option(TIMEOUT_OPTION, scope=profile.name)):
         return None
     version = broker.version()
-    return version if has_consumer_timeout(version) else None
+    if not has_consumer_timeout(version):
+        return None
+    limit = broker.consumer_timeout()
+    if limit is None:
+        return f"unless it is raised, RabbitMQ {version} cuts off every run that takes longer than 30 minutes"
+    return f"RabbitMQ {version} cuts off every run that takes longer than {limit:g} minutes"

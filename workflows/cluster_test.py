@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +15,8 @@ from vibraloom.calculators.probe.calcjob import ProbeCalculation
 from vibraloom.calculators.probe.programs import PROGRAMS
 from vibraloom.errors import ComputationError, InputError, MissingError
 from vibraloom.workflows.clusters import job_options, load_computer, profile_of
+from vibraloom.workflows.foreground import drive, require_answer, told_pause
 from vibraloom.workflows.launch import close_run, foreground_runner
-
-LOOK_SECONDS = 0.5
 
 
 class ClusterTestWorkChain(WorkChain):
@@ -86,6 +82,7 @@ def test(name: str) -> dict[str, Any]:
     if not codes:
         raise InputError(f"computer {name}: has none of the codes {', '.join(PROGRAMS)}; run: vibraloom cluster add {name}")
     runner = foreground_runner()
+    require_answer(computer)
     partition = _look(computer)
     node = _run(runner, {"codes": dict(sorted(codes.items()))})
     entries = []
@@ -102,22 +99,14 @@ def test(name: str) -> dict[str, Any]:
 
 
 def _look(computer: orm.Computer) -> Partition | None:
-    """Open the connection, make the work folder, and find the partition of the computer's profile."""
-    where = computer.hostname if computer.transport_type != "core.local" else "this machine"
-    try:
-        with computer.get_transport() as transport:
-            folder = computer.get_workdir().format(username=transport.whoami())
-            transport.makedirs(folder, ignore_existing=True)
-            if computer.scheduler_type == "core.direct":
-                return None
-            retval, stdout, stderr = transport.exec_command_wait("sinfo --noheader --format='%P|%a|%l|%D|%c'")
-    except Exception as error:  # each transport and ssh library has errors of its own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        remedy = f"ssh {computer.hostname} true" if where == computer.hostname else f"ls -ld {computer.get_workdir()}"
-        raise MissingError(f"computer {computer.label}: {where} cannot be used ({reason}); try: {remedy}") from error
+    """Find the partition of the computer's profile; the computer has answered."""
+    if computer.scheduler_type == "core.direct":
+        return None
+    with computer.get_transport() as transport:
+        retval, stdout, stderr = transport.exec_command_wait("sinfo --noheader --format='%P|%a|%l|%D|%c'")
     if retval != 0:
         said = " ".join(stderr.split()) or f"sinfo ended with {retval}"
-        raise MissingError(f"computer {computer.label}: Slurm on {where} does not answer ({said}); try there: sinfo")
+        raise MissingError(f"computer {computer.label}: Slurm on {computer.hostname} does not answer ({said}); try there: sinfo")
     return _partition(computer, stdout)
 
 
@@ -173,35 +162,10 @@ def _minutes(limit: str) -> float | None:
 def _run(runner: Runner, inputs: dict[str, Any]) -> orm.WorkChainNode:
     """Run the workchain in this process; ends early where a job could not be handed over."""
     process = runner.instantiate_process(ClusterTestWorkChain, **inputs)
-    loop = runner.loop
-    stopped: list[str] = []
-
-    def stop(reason: str) -> None:
-        stopped.append(reason)
-        loop.stop()
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            for job in process.node.called:
-                if job.paused:
-                    stop(f"{job.inputs.code.full_label}: {job.process_status}")
-
-    watcher = loop.create_task(watch())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, "interrupted")
-    try:
-        runner.run_until_complete(process.step_until_terminated())
-    except RuntimeError:
-        if not stopped:
-            raise
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(watcher)
-    if stopped:
-        close_run(process.node, killed=True)
-        raise ComputationError(f"{stopped[0]}; look at the log in .vibraloom/log, then run the same command again")
-    return process.node
+    stop = drive(runner, process)
+    if stop is None:
+        return process.node
+    close_run(process.node, killed=True)
+    if stop.job is None:
+        raise ComputationError("interrupted; run the same command again")
+    raise MissingError(f"{told_pause(stop.job)}; look at the log in .vibraloom/log, then run the same command again")

@@ -31,7 +31,7 @@ def context_of(
         method["labels"] = spec.labels.model_dump(mode="json", exclude={"seed"})
         method["model"] = spec.model.model_dump(mode="json", exclude={"seed"})
         seed |= {"labels": spec.labels.seed, "model": spec.model.seed}
-    if spec.is_first_principles:
+    if spec.has_electrons or (spec.is_first_principles and parameters.label_stride(spec) is not None):
         method["electronic_structure"] = parameters.cp2k_settings(spec).record()
     if spec.system.kind != "molecule":
         seed["structure"] = spec.system.seed
@@ -46,7 +46,7 @@ def context_of(
         },
         "method": method,
         # a classical water model over rigid metal shows the pipeline at work; it predicts nothing
-        "fidelity": "ML" if learned else "DFT" if spec.is_first_principles else "test",
+        "fidelity": "DFT" if spec.has_electrons else "ML" if learned or spec.is_first_principles else "test",
         "isotopes": "natural",
         "seed": seed,
         "stamps": stamps,

@@ -19,14 +19,16 @@ from aiida.engine import (
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from vibraloom.calculators.cp2k.calcjob import FRESH_ENTRY, Cp2kCalculation
-from vibraloom.calculators.cp2k.input_builder import FIELD, field_followups, geometry_optimisation, single_point, vibrations
+from vibraloom.calculators.cp2k.input_builder import geometry_optimisation, single_point, vibrations
 from vibraloom.calculators.cp2k.job_record import kind_of
 from vibraloom.calculators.cp2k.method_sections import boxed
 from vibraloom.calculators.cp2k.refusals import refuse
-from vibraloom.calculators.cp2k.remedies import FRESH, allows_field, has_linear_response, next_input
+from vibraloom.calculators.cp2k.remedies import FRESH, has_linear_response, in_force, next_input
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
 from vibraloom.errors import InputError
-from vibraloom.workflows.attempts import CONTINUED, continued
+from vibraloom.workflows.attempts import CONTINUED
+from vibraloom.workflows.cp2k_ladder import LADDER, digest_of, fields_instead, gone_on, inputs_of_repaired, repaired_before
+from vibraloom.workflows.cp2k_stops import UNITS, fetched_partial, goes_on_from, left_partial, progress_of
 from vibraloom.workflows.placement import placed
 
 MOST_JOBS = 200
@@ -37,8 +39,6 @@ MEMORY_DOUBLINGS = 2
 
 TASKS = {"energy": ["forces"], "optimisation": ["forces"], "vibrations": ["forces", "vibrations"]}
 """What a base work chain is built for, and what of it physics may refuse."""
-_WHOLE_SO_FAR = (350, 410, 420)
-"""Exit codes of jobs whose frames are good as far as they go."""
 
 
 @calcfunction
@@ -169,24 +169,32 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         """Take the inputs; if the same job was begun before, go on from what it finished."""
         super().setup()
         inputs = dict(self.exposed_inputs(Cp2kCalculation, "job"))
-        inputs, said = continued(Cp2kCalculation, inputs, rerun=self.inputs.interrupted.value == "rerun")
-        earlier = inputs.get(CONTINUED)
-        ended = None if earlier is None or earlier.creator is None else earlier.creator.exit_status
-        if ended and ended not in _WHOLE_SO_FAR and CONTINUED not in self.inputs.job:
-            del inputs[CONTINUED]  # that attempt failed: what it computed is not gone on from
-        elif said:
+        self.ctx.first = digest_of(inputs)
+        self.ctx.remedies = []
+        repaired = repaired_before(Cp2kCalculation, self.ctx.first)
+        if repaired is None:
+            inputs, said = gone_on(Cp2kCalculation, inputs, rerun=self.inputs.interrupted.value == "rerun")
+        else:
+            inputs = inputs_of_repaired(repaired, inputs)
+            self.ctx.remedies = list(inputs["record"].get_dict().get("remedies", []))
+            said = f"the remedies of an earlier run are taken: {'; '.join(self.ctx.remedies) or 'a new wavefunction'}"
+        if said:
             self.report(said)
         # once, not at each submission: a handler may have lowered what the computer's profile asks for
         metadata = AttributeDict(inputs.get("metadata") or {})
         metadata.options = AttributeDict(placed(Cp2kCalculation, inputs["code"], None, dict(metadata.get("options") or {})))
+        if repaired is not None and (resources := repaired.get_option("resources")):
+            metadata.options.resources = resources  # a handler may have lowered them
         self.ctx.inputs = AttributeDict({**inputs, "metadata": metadata})
-        self.ctx.remedies = []
         self.ctx.reached = -1
         self.ctx.stalls = 0
         self.ctx.doublings = 0
 
     def inspect_process(self) -> ExitCode | None:
         """Let the handlers act; if the chain ends in failure, hand out the newest partial result first."""
+        job = self.ctx.children[self.ctx.iteration - 1]
+        if job.is_finished_ok and digest_of(self.ctx.inputs) != self.ctx.first:
+            job.base.extras.set(LADDER, self.ctx.first)  # when the chain is run again it begins with these inputs
         exit_code = super().inspect_process()
         if exit_code is not None and exit_code.status:
             self._attach_partial()
@@ -303,28 +311,17 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         return words
 
     def _take_fields(self, responses: list[str]) -> str | None:
-        """Six ± fields in place of linear response in a follow-up, where a periodic field is defined."""
-        runs = self._runs()
-        if responses == ["cp2k"] or not allows_field(runs["cp2k"]):
-            return None
-        kept = {name: entry for name, entry in runs.items() if name not in responses}
-        if any(name.startswith("field_") for name in kept):
-            self._set_runs(kept)
-            return "fields alone: linear response is left out, the fields were asked for anyway"
-        record = self._record()
-        strength = float(record.get("field", FIELD))
-        settings = Cp2kSettings(**record["method"]) if record.get("method") else None
-        if settings is None:
-            return None
-        atoms = self.ctx.inputs.structure.get_ase()
+        """Fields in place of linear response where physics allows them; returns the words of this remedy."""
         try:
-            refuse(atoms, settings, ["field_x", "field_y", "field_z"])
+            runs, changed, words = fields_instead(self._runs(), responses, self._record(), self.ctx.inputs.structure.get_ase())
         except InputError as error:
             self.report(f"no fields instead of linear response: {error}")
             return None
-        self._set_runs(kept | field_followups(atoms, settings, strength=strength))
-        self._set_record(field=strength)
-        return f"fields instead: polarizability by ± {strength:g} a.u. along three axes"
+        if not words:
+            return None
+        self._set_runs(runs)
+        self._set_record(**changed)
+        return words
 
     def _record(self) -> dict[str, Any]:
         return self.ctx.inputs.record.get_dict() if "record" in self.ctx.inputs else {}
@@ -338,7 +335,7 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
     def _again(self, job: orm.CalcJobNode, words: str) -> ProcessHandlerReport:
         """Run once more with what was changed, and say so in the record."""
         self.ctx.remedies = [*self.ctx.remedies, words]
-        self._set_record(remedies=self.ctx.remedies, **{FRESH_ENTRY: words.startswith(FRESH)})
+        self._set_record(remedies=in_force(self.ctx.remedies), **{FRESH_ENTRY: words.startswith(FRESH)})
         self.report(f"job {job.uuid[:8]}: {job.exit_message}; next: {words}")
         return ProcessHandlerReport(True)
 
@@ -353,14 +350,19 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         A doubtful end may have left a damaged wavefunction: the last try starts from a new one.
         """
         report = job.outputs.report.get_dict() if "report" in job.outputs else {}
-        step = (report.get("restart") or {}).get("step", -1)
-        moved = step > self.ctx.reached
+        progress, kind = progress_of(report), self._kind(job)
+        if kind == "optimisation" and report.get("ended") == "normal":  # nothing broke it off: MAX_ITER counts over all jobs
+            return self._stop(self.exit_codes.ERROR_NO_PROGRESS, job)
+        moved = progress > self.ctx.reached
         self.ctx.stalls = 0 if moved else self.ctx.stalls + 1
-        self.ctx.reached = max(step, self.ctx.reached)
-        if self.ctx.stalls > STALLS:
+        self.ctx.reached = max(progress, self.ctx.reached)
+        # the same wall time ends a run without restart in the same place: one more try, from a better wavefunction
+        same_end = kind == "vibrations" and job.exit_status == Cp2kCalculation.exit_codes.ERROR_WALLTIME.status
+        if self.ctx.stalls > (1 if same_end else STALLS):
             seconds = self.ctx.inputs.metadata.options.get("max_wallclock_seconds")
             limit = "" if seconds is None else f" of {seconds} s"
-            message = f"{self.ctx.stalls} jobs{limit} without a new step; the last: {why} ({job.exit_message}); give more time"
+            unit = UNITS.get(kind, "step")
+            message = f"{self.ctx.stalls} jobs{limit} without a new {unit}; the last: {why} ({job.exit_message}); give more time"
             return ProcessHandlerReport(True, self.exit_codes.ERROR_NO_PROGRESS.format(message=message))
         self._go_on_from(job)
         fresh = doubtful and self.ctx.stalls == STALLS
@@ -368,8 +370,7 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
             self._set_record(**{FRESH_ENTRY: fresh})
         if fresh:
             self.report("no progress: the wavefunction is made anew, the stored one may be damaged")
-        where = f"from step {step}" if moved and step > 0 else "from the wavefunction and restart file that are there"
-        self.report(f"job {job.uuid[:8]}: {why}; continuing {where}")
+        self.report(f"job {job.uuid[:8]}: {why}; continuing {goes_on_from(kind, report, moved=moved)}")
         return ProcessHandlerReport(True)
 
     def _stop(self, exit_code: ExitCode, job: orm.CalcJobNode) -> ProcessHandlerReport:
@@ -380,8 +381,13 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         """Outputs of the newest job that has a result, or of the last one."""
         jobs = list(reversed(self.ctx.get("children", [])))
         results = ("trajectories", "labels", "structure", "modes")
-        chosen = next((job for job in jobs if any(name in job.outputs for name in results)), None)
+        chosen = next((job for job in jobs if left_partial(job) or any(name in job.outputs for name in results)), None)
         if chosen is not None:
             self.report(f"the result of job {chosen.uuid[:8]} is partial and is kept")
         if jobs:
             self._attach_outputs(chosen or jobs[0])
+        if chosen is not None and left_partial(chosen):
+            found, words = fetched_partial(chosen)
+            self.report(words)
+            if found:
+                self.out("trajectories", found)

@@ -59,7 +59,8 @@ def frames_of(trajectory: TrajectoryFile, stride: orm.Int) -> dict[str, orm.Stru
 def dataset_of(summary: orm.Dict, **labels: orm.ArrayData) -> DatasetData:
     """One dataset of the labels of all frames, in the order of their names.
 
-    An array is kept if every frame has it in the same shape; numbers are those of the first frame.
+    An array is kept if every frame has it in the same shape; numbers are those of the first frame. labels.json says frame by
+    frame which remedies its job needed and what a reader must know, and by what the polarizabilities were computed.
     """
     nodes = [labels[name] for name in sorted(labels)]
     shared = set.intersection(*(set(node.get_arraynames()) for node in nodes))
@@ -73,11 +74,23 @@ def dataset_of(summary: orm.Dict, **labels: orm.ArrayData) -> DatasetData:
         del arrays["dipole"]
     arrays["numbers"] = nodes[0].get_array("numbers")
     arrays["frame"] = np.arange(len(nodes))
+    record = {**summary.get_dict(), "names": sorted(labels), **said_of(labels)}
+    by = [kind for kind in POLARIZABILITIES if any(f"polarizability_{kind}" in node.get_arraynames() for node in nodes)]
+    record["settings"] = {**record["settings"], "polarizability": by}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_arrays(folder / "labels.npz", arrays)
-        write_text(folder / "labels.json", json.dumps({**summary.get_dict(), "names": sorted(labels)}, indent=2))
+        write_text(folder / "labels.json", json.dumps(record, indent=2))
         return DatasetData.from_labels(folder / "labels.npz", folder / "labels.json")
+
+
+def said_of(labels: Mapping[str, orm.ArrayData]) -> dict[str, dict[str, list[str]]]:
+    """``remedies`` and ``warnings``: name of each frame that has some → its lines."""
+    found = {
+        key: {name: lines for name in sorted(labels) if (lines := labels[name].base.attributes.get(key, []))}
+        for key in ("remedies", "warnings")
+    }
+    return {key: of_frames for key, of_frames in found.items() if of_frames}
 
 
 def on_one_branch(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -129,6 +142,12 @@ class Cp2kLabelWorkChain(WorkChain):
         spec.input("at_once", valid_type=orm.Int, default=lambda: orm.Int(4), help="Jobs at the same time.")
         spec.input("max_failed", valid_type=orm.Float, default=lambda: orm.Float(0.1), help="Fraction that may fail.")
         spec.output("dataset", valid_type=DatasetData)
+        spec.output_namespace(
+            "partial_labels",
+            valid_type=orm.ArrayData,
+            required=False,
+            help="What a frame that failed has nevertheless; its attribute missing says what is not there and why.",
+        )
         spec.output("failures", valid_type=orm.Dict, required=False, help="Frame to reason, where one failed.")
         spec.outline(
             cls.take_frames,
@@ -241,6 +260,9 @@ class Cp2kLabelWorkChain(WorkChain):
         frames, failures = len(self.ctx.frames), self.ctx.failures
         if failures:
             self.out("failures", orm.Dict(failures).store())
+            ended = {name: self.ctx[f"label_{name}"] for name in failures}
+            if partial := {name: chain.outputs.labels for name, chain in ended.items() if "labels" in chain.outputs}:
+                self.out("partial_labels", partial)
         if len(failures) > self.inputs.max_failed.value * frames or not self.ctx.labelled:
             name = min(failures)
             allowed = f"allowed is a fraction of {self.inputs.max_failed.value:g}"

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
 
-from vibraloom.calculators.cp2k.input_builder import dynamics
+from vibraloom.calculators.cp2k.input_builder import committee_network, dynamics
 from vibraloom.calculators.cp2k.method_sections import boxed
+from vibraloom.calculators.cp2k.planar_average import hydrogen_scale
 from vibraloom.calculators.cp2k.refusals import refuse
 from vibraloom.errors import InputError
 from vibraloom.nodes.trajectory import TrajectoryFile
+from vibraloom.spectra.uncertainty import standard_error
 from vibraloom.workflows import parameters
 from vibraloom.workflows.clusters import job_options
 from vibraloom.workflows.cp2k import in_a_box
 from vibraloom.workflows.spec import Spec
+from vibraloom.workflows.words import COMMITTEE_WATER
 
 AT_ONCE = 8
 """Frames that are labelled at the same time where a scheduler has a queue."""
-_FIELDS = {"field_x", "field_y", "field_z"}
 
 
 @calcfunction
@@ -48,11 +52,20 @@ def warnings_of(run: Spec, atoms: Atoms) -> list[str]:
     """
     wanted = {request.quantity for request in run.spectra}
     asked = {"forces"} | ({"dipole"} if "ir" in wanted else set())
-    # the absorption of a bulk is a response, too: what makes its polarizability too small does so to it
-    if "raman" in wanted or ("ir" in wanted and run.system.kind == "liquid"):
-        asked |= _FIELDS
+    # the absorption of a periodic cell is a response, too: what makes its polarizability too small does so to it
+    periodic = run.system.kind != "molecule" and not run.is_metal_interface
+    if "raman" in wanted or ("ir" in wanted and periodic):
+        asked |= {f"field_{axis}" for axis in parameters.label_axes(run)}
+    if run.response.wannier_every is not None:
+        asked.add("wannier")
+    warnings: list[str] = []
     try:
-        return refuse(_placed(atoms), parameters.cp2k_settings(run), asked)
+        if not run.has_electrons:
+            committee_network(atoms, parameters.cp2k_dynamics(run, 0, equilibration=False))
+            warnings.append(f"{COMMITTEE_WATER}: networks trained on bulk water at ambient conditions")
+            if parameters.label_stride(run) is None:
+                return warnings
+        return [*warnings, *refuse(_placed(atoms), parameters.cp2k_settings(run), asked)]
     except InputError as error:
         raise InputError(f"{run.name}: {error}") from error
 
@@ -86,16 +99,24 @@ def dynamics_inputs(
         start: folder of the run whose last positions and velocities this one starts from.
         equilibration: the thermostatted run before the production.
     """
-    settings = parameters.cp2k_settings(run)
     md = parameters.cp2k_dynamics(run, replica, equilibration=equilibration)
     atoms = structure.get_ase()
-    held = parameters.held_atoms(run, atoms.positions[:, 2], molecules)
-    record = {"method": settings.record(), "seed": md.seed, "replica": md.replica, "dynamics": md.model_dump(mode="json")}
+    record: dict[str, Any] = {"seed": md.seed, "replica": md.replica, "dynamics": md.model_dump(mode="json")}
+    if run.has_electrons:
+        settings = parameters.cp2k_settings(run)
+        held = parameters.held_atoms(run, atoms.positions[:, 2], molecules)
+        content = dynamics(atoms, settings, md, held)
+        record["method"] = settings.record()
+    else:
+        content = committee_network(atoms, md)
+        record["method"] = {"functional": COMMITTEE_WATER}
+    if run.response.hydrogen_reference is not None and not equilibration:
+        record["hydrogen_reference_ev"] = run.response.hydrogen_reference
     job: dict[str, Any] = {
         "code": codes["cp2k"],
         "converter": codes["python"],
         "structure": structure,
-        "parameters": orm.Dict(dynamics(atoms, settings, md, held)),
+        "parameters": orm.Dict(content),
         "record": orm.Dict(record),
         "metadata": {"options": options_of(run, codes["cp2k"])},
     }
@@ -105,17 +126,60 @@ def dynamics_inputs(
 
 
 def label_inputs(run: Spec, codes: Mapping[str, orm.AbstractCode], trajectory: TrajectoryFile) -> dict[str, Any]:
-    """Inputs of :class:`vibraloom.workflows.cp2k_labels.Cp2kLabelWorkChain`: polarizabilities along a trajectory."""
+    """Inputs of :class:`vibraloom.workflows.cp2k_labels.Cp2kLabelWorkChain`: dipoles or polarizabilities along a trajectory."""
+    wanted: dict[str, Any] = {"polarizability": [] if run.response.polarizability_every is None else ["field"]}
+    if parameters.label_axes(run) != "xyz":
+        wanted["axes"] = parameters.label_axes(run)
     return {
         "code": codes["cp2k"],
         "converter": codes["python"],
         "trajectory": trajectory,
-        "stride": orm.Int(parameters.polarizability_stride(run) or 1),
+        "stride": orm.Int(parameters.label_stride(run) or 1),
         "settings": orm.Dict(parameters.cp2k_settings(run).record()),
-        "wanted": orm.Dict({"polarizability": ["field"]}),
+        "wanted": orm.Dict(wanted),
         "options": orm.Dict(options_of(run, codes["cp2k"])),
         "at_once": orm.Int(at_once(codes["cp2k"].computer, parameters.cores(run))),
     }
+
+
+def response_record(run: Spec, failures: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of the job that gathers the response; ``failures``: replica → name of a frame → reason."""
+    record: dict[str, Any] = {"label_stride": parameters.label_stride(run), "failures": dict(failures)}
+    if not run.has_electrons and any(request.quantity == "ir" for request in run.spectra):
+        record["labelled_dipole"] = True
+    return record
+
+
+def potential_of(run: Spec, reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None] | None:
+    """Work function (eV) of an interface and its potential (V) on the scale of the computational hydrogen electrode.
+
+    The standard error is that between replicas; of one run, that of its blocks. The reference's own is added in quadrature.
+
+    Args:
+        run: the spec.
+        reports: of the production of each replica, with ``work_function_ev`` and ``work_function_standard_error_ev``.
+
+    Returns:
+        None where there is no work function: an insulator has no Fermi level, and a thick film no flat vacuum.
+    """
+    found = [report for report in reports if report.get("work_function_ev") is not None]
+    if not found:
+        return None
+    values = np.array([report["work_function_ev"] for report in found])
+    error = found[0].get("work_function_standard_error_ev")
+    if len(values) > 1:
+        error = float(standard_error(values[:, None])[0])
+    mean = float(values.mean())
+    record: dict[str, float | None] = {"work_function_ev": mean, "work_function_standard_error_ev": error}
+    reference, doubt = run.response.hydrogen_reference, run.response.hydrogen_reference_error
+    if reference is not None:
+        record |= {
+            "potential_cshe_v": hydrogen_scale(mean, 0.0, reference),
+            "potential_cshe_standard_error_v": None if error is None else math.hypot(error, doubt or 0.0),
+            "hydrogen_reference_v": reference,
+            "hydrogen_reference_standard_error_v": doubt,
+        }
+    return record
 
 
 def at_once(computer: orm.Computer, cores: int) -> int:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool, Strict
 
 from vibraloom.errors import InputError
 from vibraloom.validation import read_yaml, validated
-from vibraloom.workflows.backends import TIMEOUT_OPTION, Backends
+from vibraloom.workflows.backends import TIMEOUT_OPTION, Backends, timeout_raised
 from vibraloom.workflows.servers import BROKER, STORAGE, Broker, Database
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Full:
             options={
                 "runner.poll.interval": self.daemon.poll_interval,
                 "daemon.default_workers": self.daemon.workers,
-                TIMEOUT_OPTION: not self.consumer_timeout_raised,
+                TIMEOUT_OPTION: not timeout_raised(self.broker, self.consumer_timeout_raised),
             },
         )
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from aiida import orm
+from aiida.engine import Process
 from aiida.engine.runners import Runner
 from aiida.manage import get_manager
 from plumpy import ProcessState
+from plumpy.exceptions import PersistenceError
 
 from vibraloom import __version__
 from vibraloom.errors import InputError, MissingError
 from vibraloom.settings import setting
 from vibraloom.workflows.attempts import BY_DAEMON, SPEC_HASH, lock_of, stop_orphan
+from vibraloom.workflows.foreground import WAITS_FOR, paused_jobs, require_answer, resume
 from vibraloom.workflows.polling import PatientJobManager
 from vibraloom.workflows.spec import Spec
+
+_LOGGER = logging.getLogger(__name__)
 
 RELEASE = "vibraloom_version"
 """Extra of a run: the release that ran it."""
@@ -177,8 +183,17 @@ def label_run(node: orm.WorkChainNode, spec: Spec, *, daemon: bool) -> None:
     node.base.extras.set_many({SPEC_HASH: spec.content_hash(), RELEASE: __version__, BY_DAEMON: daemon})
 
 
-def close_interrupted_runs(spec: Spec) -> int:
-    """Mark runs of this spec whose process died as interrupted; call it with the lock held.
+def require_computer(spec: Spec) -> None:
+    """Connect once to the computer of a spec, so that one that does not answer is told before a run begins.
+
+    Raises:
+        MissingError: it does not answer; the message holds what to try.
+    """
+    require_answer(orm.load_computer(resources_of(spec)["computer"]))
+
+
+def close_interrupted_runs(spec: Spec, but: int | None = None) -> int:
+    """Mark runs of this spec whose process died as interrupted, ``but`` one; call it with the lock held.
 
     Returns:
         How many there were.
@@ -186,7 +201,7 @@ def close_interrupted_runs(spec: Spec) -> int:
     Raises:
         InputError: a run of this spec is in the daemon's hands.
     """
-    open_runs = [node for node in runs_of(spec.content_hash()) if not node.is_terminated]
+    open_runs = [node for node in runs_of(spec.content_hash()) if not node.is_terminated and node.pk != but]
     for run in open_runs:
         if run.base.extras.get(BY_DAEMON, False):
             raise InputError(
@@ -194,6 +209,37 @@ def close_interrupted_runs(spec: Spec) -> int:
             )
         close_run(run)
     return len(open_runs)
+
+
+def resumed_run(spec: Spec, runner: Runner) -> Process | None:
+    """The process of a run of this spec that was given up because a computer did not answer; call it with the lock held.
+
+    Its jobs are the same ones, in the queue or ended meanwhile; nothing is submitted again.
+    """
+    for run in runs_of(spec.content_hash()):
+        same = run.base.extras.get(RELEASE, None) == __version__
+        if not same or run.is_terminated or run.base.extras.get(WAITS_FOR, None) is None:
+            continue
+        try:
+            return resume(runner, run)
+        except PersistenceError as error:  # it is closed like one whose process died
+            _LOGGER.warning("run %s cannot be gone on with: %s", run.uuid[:8], " ".join(str(error).split()))
+    return None
+
+
+def paused_run(spec: Spec) -> orm.WorkChainNode | None:
+    """The run of this spec in the daemon's hands that has paused jobs, if there is one."""
+    for run in runs_of(spec.content_hash()):
+        if not run.is_terminated and run.base.extras.get(BY_DAEMON, False) and paused_jobs(run):
+            return run
+    return None
+
+
+def play(run: orm.WorkChainNode) -> None:
+    """Let the daemon, which runs, go on with the paused jobs of a run."""
+    from aiida.engine.processes.control import play_processes
+
+    play_processes(list(paused_jobs(run)))
 
 
 def close_run(run: orm.WorkChainNode, *, killed: bool = False) -> None:
@@ -215,8 +261,16 @@ def stop_jobs(run: orm.WorkChainNode) -> int:
     Returns:
         How many were stopped.
     """
-    jobs = [node for node in run.called_descendants if isinstance(node, orm.CalcJobNode)]
-    return sum(stop_orphan(job) for job in jobs)
+    stopped = 0
+    for job in run.called_descendants:
+        if not isinstance(job, orm.CalcJobNode):
+            continue
+        try:
+            stopped += stop_orphan(job)
+        except Exception as error:  # each transport and ssh library has errors of its own
+            said = " ".join(str(error).split())
+            _LOGGER.warning("job %s on computer %s was not stopped: %s", job.uuid[:8], job.computer.label, said)
+    return stopped
 
 
 @contextlib.contextmanager

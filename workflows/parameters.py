@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vibraloom.calculators.cp2k.settings import Cp2kSettings, MdSettings
 from vibraloom.calculators.lammps.models import model_charges
-from vibraloom.workflows.spec import Labels, Model, Spec
+from vibraloom.workflows.spec import Spec
+from vibraloom.workflows.words import Labels, Model
 
 CHECKPOINT_FRAMES = 500
 """Frames between two checkpoints of the ASE engine."""
@@ -119,13 +120,18 @@ def lammps_dynamics(run: Spec, report: dict[str, Any], replica: int) -> dict[str
 def cp2k_settings(run: Spec) -> Cp2kSettings:
     """Method of first-principles dynamics and response; a metal slab gets smeared occupations."""
     words = run.dynamics
-    assert words.protocol is not None and words.functional is not None, "a run by CP2K has both: the spec fills them in"
-    metal: dict[str, Any] = {"scf": "diagonalisation", "smearing": {}} if run.system.kind == "interface" else {}
-    return Cp2kSettings.from_protocol(words.protocol, words.functional, metal)
+    overrides: dict[str, Any] = {"scf": "diagonalisation", "smearing": {}} if run.is_metal_interface else {}
+    if words.basis is not None:
+        overrides["basis"] = words.basis
+    # committee-water leaves them out: they are then those of its response
+    return Cp2kSettings.from_protocol(words.protocol or "balanced", words.functional or "PBE-D3", overrides)
 
 
 def cp2k_dynamics(run: Spec, replica: int, *, equilibration: bool) -> MdSettings:
-    """First-principles dynamics of one replica: the thermostatted part, or the production, whose steps count from 0."""
+    """First-principles dynamics of one replica: the thermostatted part, or the production, whose steps count from 0.
+
+    What is kept at a stride of its own is kept of the production alone.
+    """
     words = run.dynamics
     every = round(words.every / words.timestep)
     frames = math.ceil(words.equilibration / words.every - 1e-6) if equilibration else round(words.length / words.every)
@@ -137,7 +143,15 @@ def cp2k_dynamics(run: Spec, replica: int, *, equilibration: bool) -> MdSettings
         seed=words.seed % (2**31 - 1),
         replica=replica,
         every=every,
+        wannier_every=0 if equilibration else _steps(run, "wannier_every"),
+        hartree_every=0 if equilibration else _steps(run, "potential_every"),
     )
+
+
+def _steps(run: Spec, key: str) -> int:
+    """Steps of a stride of the response; 0 where it is left out."""
+    every = getattr(run.response, key)
+    return 0 if every is None else round(every / run.dynamics.timestep)
 
 
 def held_atoms(run: Spec, heights: NDArray[np.floating], molecules: list[int]) -> list[int]:
@@ -156,10 +170,15 @@ def held_atoms(run: Spec, heights: NDArray[np.floating], molecules: list[int]) -
     return [int(index) for index in slab[plane < (len(planes) if layers is None else layers)]]
 
 
-def polarizability_stride(run: Spec) -> int | None:
-    """Frames from one whose polarizability is computed to the next; None: none is computed."""
-    every = run.response.polarizability_every
+def label_stride(run: Spec) -> int | None:
+    """Frames from one that is labelled by density functional theory to the next; None: none is."""
+    every = run.response.polarizability_every or run.response.dipole_every
     return None if every is None else round(every / run.dynamics.every)
+
+
+def label_axes(run: Spec) -> str:
+    """Axes of the fields behind the polarizability: in the plane of an interface, whose vacuum would count along the normal."""
+    return "xy" if run.system.kind == "interface" else "xyz"
 
 
 def charge_response(run: Spec, report: dict[str, Any], numbers: NDArray[np.integer]) -> dict[str, Any]:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +36,11 @@ _PATIENCE = 5
 """Seconds until a server that does not answer counts as unreachable."""
 _MAINTENANCE = "postgres"
 """The database that every PostgreSQL server has; from there others are made and dropped."""
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ASK_TIMEOUT = (
+    "{application:get_env(rabbit, consumer_timeout), [element(6, L) || L <- rabbit_networking:node_listeners(node())]}."
+)
+"""Erlang for ``rabbitmqctl eval``: the limit in milliseconds, and the ports of the server that answers."""
 _FIRST_WITH_TIMEOUT = (3, 8, 15)
 """From this RabbitMQ on a message that is not acknowledged within consumer_timeout ends its consumer."""
 
@@ -218,6 +228,29 @@ class Broker:
             return str(connection.transport.connection.server_properties["version"])
 
         return self._with_connection(ask)
+
+    @lru_cache(maxsize=8)  # noqa: B019  (frozen, and a command lives for one or two brokers)
+    def consumer_timeout(self) -> float | None:
+        """Minutes after which the server ends the consumer of a message that is not acknowledged; inf: never.
+
+        No client can ask for it; ``rabbitmqctl`` can, on the server's own machine and for those who may use it.
+
+        Returns:
+            None where it cannot be asked.
+        """
+        program = shutil.which("rabbitmqctl", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+        if program is None or self.host not in _LOOPBACK:
+            return None
+        try:
+            done = subprocess.run(
+                [program, "-q", "eval", _ASK_TIMEOUT], capture_output=True, text=True, timeout=4 * _PATIENCE, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        found = re.search(r"\{\{ok,(\d+|undefined)\},\[([\d,]*)\]\}", done.stdout)
+        if done.returncode != 0 or found is None or str(self.port) not in found[2].split(","):
+            return None  # not allowed, or another server of this machine
+        return float("inf") if found[1] == "undefined" else int(found[1]) / 60_000
 
     def forget(self, profile_uuid: str) -> None:
         """Delete the queue and the exchanges that AiiDA made for a profile.

@@ -52,8 +52,8 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
                 cls.equilibrate,
             ),
             cls.dynamics,
-            if_(cls.has_polarizabilities_by_frame)(
-                cls.polarizabilities,
+            if_(cls.has_labelled_frames)(
+                cls.label_frames,
             ),
             cls.response,
             cls.spectra,
@@ -80,9 +80,9 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
         """Whether CP2K computes forces and response."""
         return self.words.is_first_principles
 
-    def has_polarizabilities_by_frame(self) -> bool:
-        """Whether polarizabilities are computed of frames of the trajectories."""
-        return parameters.polarizability_stride(self.words) is not None
+    def has_labelled_frames(self) -> bool:
+        """Whether dipoles or polarizabilities are computed of single frames of the trajectories."""
+        return parameters.label_stride(self.words) is not None
 
     def _failed(self, message: str) -> ExitCode:
         return self.exit_codes.ERROR_STEP_FAILED.format(message=message)
@@ -220,15 +220,18 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
             self.to_context(**{label: self.submit(Cp2kDynamicsWorkChain, **inputs, metadata={"call_link_label": label})})
         return None
 
-    def polarizabilities(self) -> ExitCode | None:
-        """Polarizabilities of frames along each trajectory, by ± fields."""
+    def label_frames(self) -> ExitCode | None:
+        """Dipoles, and polarizabilities by ± fields, of frames along each trajectory."""
         if message := self._take_trajectories():
             return self._failed(message)
         for name, trajectory in self.ctx.trajectories.items():
             inputs = first_principles.label_inputs(self.words, self.inputs.codes, trajectory)
-            label = f"polarizability_{name}"
+            label = self._label_of(name)
             self.to_context(**{label: self.submit(Cp2kLabelWorkChain, **inputs, metadata={"call_link_label": label})})
         return None
+
+    def _label_of(self, name: str) -> str:
+        return f"{'dipole' if self.words.response.polarizability_every is None else 'polarizability'}_{name}"
 
     def _take_trajectories(self) -> str | None:
         """Gather the trajectories of all replicas; returns why one is missing."""
@@ -243,8 +246,8 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
     def _labelled(self) -> tuple[dict[str, Any], dict[str, Any]] | str:
         """Datasets and failed frames by replica, or why there are none."""
         datasets, failures = {}, {}
-        for name in self.ctx.trajectories if self.has_polarizabilities_by_frame() else ():
-            child = self.ctx[f"polarizability_{name}"]
+        for name in self.ctx.trajectories if self.has_labelled_frames() else ():
+            child = self.ctx[self._label_of(name)]
             if message := failure_of(child):
                 return message
             datasets[name] = child.outputs.dataset
@@ -263,7 +266,7 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
             if isinstance(labelled, str):
                 return self._failed(labelled)
             process, inputs = Cp2kResponseCalculation, {"datasets": labelled[0]}
-            record = {"polarizability_stride": parameters.polarizability_stride(self.words), "failures": labelled[1]}
+            record = first_principles.response_record(self.words, labelled[1])
         elif self.is_learned():
             models = {key: node for key, node in self.ctx.training.outputs.models.items() if key != "energy"}
             process, inputs, record = ResponseCalculation, {"models": models}, {}
@@ -292,6 +295,8 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
         run, report = self.words, self.ctx.report.get_dict()
         record = parameters.correlation(run, report)
         record["context"] = context_of(run, report, self._versions(), self.ctx.warnings)
+        if potential := self._potential():
+            record["context"]["potential"] = potential
         if self.is_first_principles():
             places = self.ctx.placed.get_ase().positions
             if run.system.kind == "molecule":
@@ -312,6 +317,13 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
             )
         )
         return None
+
+    def _potential(self) -> dict[str, Any] | None:
+        """Work function and potential of an interface over all replicas, where they were asked for and can be had."""
+        if self.words.response.potential_every is None:
+            return None
+        reports = [self.ctx[label].outputs.report.get_dict() for label in self.ctx.dynamics_labels]
+        return first_principles.potential_of(self.words, reports)
 
     def _versions(self) -> dict[str, str]:
         """Versions of every package that the jobs of this run reported."""

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "IR, Raman, SFG and VDOS from plain files; needs no profile.",
     ),
     "structure": ("vibraloom.app.cli.structure:command", "Build the structure that a spec names."),
+    "dataset": ("vibraloom.app.cli.dataset:command", "Import, merge, split, look at and export labelled frames."),
     "cluster": ("vibraloom.app.cli.cluster:command", "Add, list and test the computers that jobs run on."),
     "schema": ("vibraloom.app.cli.schema:command", "Print the JSON schema of the spec."),
 }

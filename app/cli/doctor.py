@@ -131,7 +131,7 @@ def _profile(home: Path) -> list[Finding]:
     from aiida.manage.configuration import get_profile
 
     from vibraloom.errors import VibraloomError
-    from vibraloom.workflows.backends import consumer_timeout_left, told
+    from vibraloom.workflows.backends import TIMEOUT_REMEDY, consumer_timeout_left, told
     from vibraloom.workflows.profile import HOST
     from vibraloom.workflows.servers import Database
 
@@ -140,16 +140,8 @@ def _profile(home: Path) -> list[Finding]:
     findings = []
     try:
         findings.append(Finding("profile", True, f"{profile.name}, {told(profile)}"))
-        if release := consumer_timeout_left(profile):
-            findings.append(
-                Finding(
-                    "RabbitMQ consumer_timeout",
-                    False,
-                    f"unless it is raised, RabbitMQ {release} cuts off every run that takes longer than 30 minutes",
-                    "echo 'consumer_timeout = 31536000000' >> /etc/rabbitmq/rabbitmq.conf, restart RabbitMQ, write "
-                    "broker.consumer_timeout_raised: true in the YAML, and vibraloom init --full FILE.yaml",
-                )
-            )
+        if said := consumer_timeout_left(profile):
+            findings.append(Finding("RabbitMQ consumer_timeout", False, said, TIMEOUT_REMEDY))
     except VibraloomError as error:
         findings.append(Finding("profile", False, str(error)))
     kind = _file_system(home)

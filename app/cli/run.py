@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
-import logging
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +32,9 @@ def command(spec_path: Path, again: bool, check: bool, folder: Path | None, prof
     """Run a spec to the end and deposit its spectra.
 
     Interrupted (Ctrl-C, kill, power), the same command goes on from what is finished. A spec that is finished is
-    shown, not run again. Exit codes: 0 done, 2 wrong input, 3 a computation failed, 4 something is missing.
+    shown, not run again. A computer that stops answering ends the command; the same command goes on with its very jobs.
+
+    Exit codes: 0 done, 2 wrong input, 3 a computation failed, 4 something is missing.
     """
     from vibraloom.workflows.spec import load_spec
 
@@ -53,56 +51,43 @@ def command(spec_path: Path, again: bool, check: bool, folder: Path | None, prof
         click.echo(f"{spec_path}: good; everything it needs is here")
         return
     with launch.only_runner(home, spec):
-        launch.foreground_runner()  # before anything asks a computer over ssh
-        launch.close_interrupted_runs(spec)
-        node = None if again else launch.finished_run(spec)
+        runner = launch.foreground_runner()  # before anything asks a computer over ssh
+        finished = launch.finished_run(spec)
+        node = None if again else finished
+        if finished is None:  # else every job comes from the cache, and the computer need not be there
+            launch.require_computer(spec)
+        process = None if node is not None else launch.resumed_run(spec, runner)
+        launch.close_interrupted_runs(spec, but=None if process is None else process.pid)
         if node is not None:
             click.echo(
                 f"{spec.name}: finished before as run {node.uuid[:8]}; use --again to run the workflow again",
                 err=True,
             )
         else:
-            node = _run(spec, inputs)
+            node = _run(spec, inputs, process)
     _conclude(node, spec_path, folder, as_json)
 
 
-def _run(spec: Any, inputs: dict[str, Any]) -> Any:
+def _run(spec: Any, inputs: dict[str, Any], process: Any) -> Any:
+    """Drive ``process``, or a new one where there is none, to its end."""
     from rich.console import Console
 
     from vibraloom.app.progress import RunProgress
+    from vibraloom.errors import MissingError
+    from vibraloom.workflows.foreground import WAITS_FOR, drive, remedy_of, told_pause
     from vibraloom.workflows.launch import close_run, foreground_runner, label_run
     from vibraloom.workflows.spectra import SpectraWorkChain
 
     runner = foreground_runner()
-    process = runner.instantiate_process(SpectraWorkChain, **inputs)
-    label_run(process.node, spec, daemon=False)
-    loop = runner.loop
+    if process is None:
+        process = runner.instantiate_process(SpectraWorkChain, **inputs)
+        label_run(process.node, spec, daemon=False)
     gc.freeze()
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        loop.stop()
-
-    # the loop takes the signal between two steps, never within a database transaction
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop)
-    watcher = loop.create_task(RunProgress(Console(stderr=True)).follow(process.node))
-    try:
-        runner.run_until_complete(process.step_until_terminated())
-    except RuntimeError:
-        if not stopped:
-            raise
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(watcher)
-    if stopped:
+    stop = drive(runner, process, RunProgress(Console(stderr=True)).follow(process.node))
+    if stop is not None and stop.job is not None:
+        process.node.base.extras.set(WAITS_FOR, stop.job.computer.label)
+        raise MissingError(f"{spec.name}: {told_pause(stop.job)}; {remedy_of(stop.job)}")
+    if stop is not None:
         close_run(process.node, killed=True)
     return process.node
 

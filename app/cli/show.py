@@ -90,6 +90,7 @@ def _show_spectrum(screen: Any, node: Any) -> None:
         ("stamps", "; ".join(context["stamps"])),
         ("system", f"{context['system']['formula']} ({context['system']['kind']})"),
         ("seeds", ", ".join(f"{key} {value}" for key, value in context["seed"].items())),
+        ("potential", _potential(context.get("potential"))),
         ("isotopes", context["isotopes"]),
         ("versions", ", ".join(f"{key} {value}" for key, value in context["versions"].items())),
         ("content hash", attributes["content_hash"]),
@@ -104,6 +105,22 @@ def _show_spectrum(screen: Any, node: Any) -> None:
         if value not in (None, ""):
             table.add_row(key, str(value))
     screen.print(table, markup=False)
+
+
+def _potential(record: dict[str, Any] | None) -> str | None:
+    """Work function of an interface and its potential, with standard errors, in words."""
+    if record is None:
+        return None
+
+    def shown(value: float, error: float | None, unit: str) -> str:
+        return f"{value:.3f} {unit}, standard error unknown" if error is None else f"{value:.3f} ± {error:.3f} {unit}"
+
+    words = f"work function {shown(record['work_function_ev'], record['work_function_standard_error_ev'], 'eV')}"
+    if "potential_cshe_v" not in record:
+        return words
+    potential = shown(record["potential_cshe_v"], record["potential_cshe_standard_error_v"], "V")
+    reference = shown(record["hydrogen_reference_v"], record["hydrogen_reference_standard_error_v"], "V")
+    return f"{potential} against the computational hydrogen electrode ({words}; reference {reference})"
 
 
 def _show_process(screen: Any, node: Any) -> None:

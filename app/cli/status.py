@@ -43,10 +43,14 @@ def command(identifier: str | None, show_log: bool, profile: str | None, as_json
 
 def _record(node: Any) -> dict[str, Any]:
     from vibraloom.app.progress import step_name, told_progress
+    from vibraloom.workflows.foreground import paused_jobs, remedy_of, told_pause
 
     state = node.process_state.value if node.process_state else "created"
     job = hasattr(node, "get_remote_workdir")
     told = told_progress(node) if job and not node.is_terminated else None
+    paused = None if node.is_terminated else next(iter(paused_jobs(node)), None)
+    if paused is not None:
+        state, told = "paused", {"text": f"{told_pause(paused)}; {remedy_of(paused)}"}
     return {
         "id": node.uuid,
         "name": node.label or step_name(node),

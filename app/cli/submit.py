@@ -23,6 +23,12 @@ def command(spec_path: Path, again: bool, profile: str | None) -> None:
 
     inputs = launch.inputs_of(spec)
     with launch.only_runner(home, spec):
+        paused = launch.paused_run(spec)
+        if paused is not None:
+            start_daemon()
+            launch.play(paused)
+            click.echo(f"{spec.name}: run {paused.uuid[:8]} goes on; follow it with: vibraloom status {paused.uuid[:8]}")
+            return
         with launch.short_runner():
             launch.close_interrupted_runs(spec)
         node = None if again else launch.finished_run(spec)

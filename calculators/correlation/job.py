@@ -4,8 +4,8 @@ Reads ``trajectory-RR.h5`` and ``response-RR.npz`` of every replica, writes one 
 Keys: ``kind`` (molecule, interface, liquid), ``requests`` ([{"quantity", "by"}]), ``temperature`` (K),
 ``integration_timestep`` (fs), ``axis_end`` (cm⁻¹), ``laser_wavelength`` (nm), ``molecules`` (molecule of each atom, -1:
 slab), and for interfaces ``layers`` (edges Å, names, width Å) and ``area`` (Å²), for molecules ``reference_positions`` (Å,
-Eckart frame), for liquids ``volume`` (Å³). Polarizabilities that stand at a stride of their own, with
-``polarizability_step``, have their own time between frames.
+Eckart frame), for liquids ``volume`` (Å³). Dipoles and polarizabilities that stand at a stride of their own, with
+``dipole_step`` and ``polarizability_step``, have their own time between frames.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from vibraloom.spectra import infrared, raman, slab_response, vdos
 from vibraloom.spectra.corrections import verlet_wavenumber
 from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
 from vibraloom.spectra.molecular_frame import eckart_rotation, rotate_dipoles, rotate_polarizabilities
+from vibraloom.spectra.oriented_raman import oriented_raman
 from vibraloom.spectra.spectrum import Spectrum
 from vibraloom.structures.layers import layer_weights
 from vibraloom.structures.molecules import molecule_centres
 
 BOUNDARY = "fixed D along z (slab-corrected electrostatics), fixed E in the plane"
+IN_PLANE = ("xx", "yy", "xy")
+"""Polarisations of the incident and the scattered light in the plane of a slab."""
 VERLET_SAMPLE = 3400.0
 """Wavenumber (cm⁻¹) at which the shift by the integration time step is reported."""
 
@@ -89,16 +92,26 @@ def polarizabilities(replica: Replica) -> tuple[NDArray[np.float64], NDArray[np.
     return replica.response["polarizability"], frames, frame_interval(step, trajectory.timestep, f"{name}: polarizability")
 
 
-def dipoles_of(replicas: list[Replica]) -> list[NDArray[np.float64]]:
-    """(e·Å) Dipole of each replica, Arrays with shape (F, 3).
+def dipoles_of(replicas: list[Replica]) -> tuple[list[NDArray[np.float64]], float]:
+    """(e·Å) Dipole of each replica, Arrays with shape (L, 3), and the time from one to the next in fs.
+
+    Of a metal slab only the component along its normal is known; the others are 0.
 
     Raises:
-        InputError: one has none.
+        InputError: one has none, or unevenly spaced ones.
     """
+    dipoles, interval = [], replicas[0].trajectory.frame_interval
     for entry in replicas:
-        if "dipole" not in entry.response:
+        response = entry.response
+        if "dipole" not in response and "dipole_normal" not in response:
             raise InputError(f"{entry.path.name}: its response has no dipole; leave ir out")
-    return [entry.response["dipole"] for entry in replicas]
+        if "dipole" in response:
+            dipoles.append(response["dipole"])
+        else:
+            dipoles.append(np.outer(response["dipole_normal"], [0.0, 0.0, 1.0]))
+        if "dipole_step" in response:
+            interval = frame_interval(response["dipole_step"], entry.trajectory.timestep, f"{entry.path.name}: dipole")
+    return dipoles, interval
 
 
 def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
@@ -118,7 +131,7 @@ def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, 
     found: dict[str, Spectrum] = {}
     for request in job["requests"]:
         if request["quantity"] == "ir":
-            dipoles = dipoles_of(replicas)
+            dipoles, _ = dipoles_of(replicas)
             turned = [rotate_dipoles(dipole, turn) for dipole, turn in zip(dipoles, rotations, strict=True)]
             found["ir"] = infrared(dipoles, interval, **options)
             found["ir_eckart"] = in_eckart_frame(infrared(turned, interval, **options))
@@ -194,7 +207,9 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
     found: dict[str, Spectrum] = {}
     for request in job["requests"]:
         by = request["by"]
-        if request["quantity"] == "ir":
+        if request["quantity"] == "ir" and "current" not in replicas[0].response:
+            found |= interface_response(job, replicas)
+        elif request["quantity"] == "ir":
             currents = [entry.response["current"] for entry in replicas]
             resolved = by or ["layer", "species"]
             labels = [
@@ -215,6 +230,8 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
                 parts=parts,
             )
             found |= {f"ir_{direction}": spectrum for direction, spectrum in pair.items()}
+        elif request["quantity"] == "raman":
+            found |= in_plane_raman(job, replicas)
         else:
             found["vdos"] = vdos(
                 [stored_frames(entry.path, "velocity", atoms=liquid) for entry in replicas],
@@ -227,6 +244,30 @@ def interface_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str,
     return found
 
 
+def interface_response(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
+    """Response of a whole slab from its dipole; of a metal, whose dipole has a normal component alone, that one."""
+    dipoles, interval = dipoles_of(replicas)
+    pair = slab_response(dipoles, interval, temperature=job["temperature"], area=required(job, "area"), boundary=BOUNDARY)
+    known = ("normal",) if "dipole_normal" in replicas[0].response else tuple(pair)
+    return {f"ir_{direction}": pair[direction] for direction in known}
+
+
+def in_plane_raman(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
+    """Raman spectra of a slab seen along its normal: polarisations parallel along x and along y, and crossed."""
+    sampled = [polarizabilities(entry) for entry in replicas]
+    found = oriented_raman(
+        [tensor for tensor, _, _ in sampled],
+        sampled[0][2],
+        geometries=[f"z({pair})-z" for pair in IN_PLANE],
+        temperature=job["temperature"],
+        laser_wavelength=job["laser_wavelength"],
+    )
+    return {
+        f"raman_{pair}": replace(spectrum, quantity=f"{spectrum.quantity}_{pair}")
+        for pair, spectrum in zip(IN_PLANE, found.values(), strict=True)
+    }
+
+
 def liquid_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
     """Absorption in cm⁻¹, Raman cross-section of the cell, and VDOS of a bulk liquid."""
     trajectory = replicas[0].trajectory
@@ -235,7 +276,8 @@ def liquid_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Sp
     found: dict[str, Spectrum] = {}
     for request in job["requests"]:
         if request["quantity"] == "ir":
-            found["ir"] = infrared(dipoles_of(replicas), interval, temperature=temperature, volume=required(job, "volume"))
+            dipoles, between = dipoles_of(replicas)
+            found["ir"] = infrared(dipoles, between, temperature=temperature, volume=required(job, "volume"))
         elif request["quantity"] == "raman":
             sampled = [polarizabilities(entry) for entry in replicas]
             tensors, between = [tensor for tensor, _, _ in sampled], sampled[0][2]

@@ -16,11 +16,13 @@ from aiida.common.exceptions import InputValidationError
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
+from vibraloom.calculators.cp2k.finished_runs import finished_runs
 from vibraloom.calculators.cp2k.input_builder import WAVEFUNCTION_FILE, starting_from, with_walltime
 from vibraloom.calculators.cp2k.input_text import render
 from vibraloom.calculators.cp2k.job_record import completed, going_on, record_of
 from vibraloom.calculators.cp2k.remedies import sections
 from vibraloom.calculators.cp2k.restart_files import newest_restart_in
+from vibraloom.calculators.cp2k.wall_time import if_in_time, shared_wall_time
 from vibraloom.calculators.deepmd.calcjob import trajectory_files
 from vibraloom.calculators.script import ScriptCalculation
 from vibraloom.errors import InputError
@@ -59,6 +61,12 @@ class Cp2kCalculation(CalcJob):
     a list of dicts is a repeated section. The project's name, the cell, the coordinates and a wall time below the
     scheduler's are added where they are absent. CP2K runs under MPI when more than one process is asked for, unless
     ``metadata.options.withmpi`` or the code says otherwise; the converter never does.
+
+    The runs of a job share its wall time (:mod:`.wall_time`). A continuation (``previous``) goes on from the restart file of
+    molecular dynamics or of an optimisation, whose counters go on too: STEPS and MAX_ITER count over all jobs. The runs of a
+    label that an earlier folder holds whole, from the same input, are not repeated but read from there. A vibrational
+    analysis begins again: CP2K reads back none of its displaced structures (src/motion/vibrational_analysis.F), so it must
+    fit into one wall time.
     """
 
     CACHE_VERSION = 1
@@ -125,14 +133,19 @@ class Cp2kCalculation(CalcJob):
         record["folders"] = [*(remote.get_remote_path() for remote in reversed(chain)), "."]
         restart = self._restart_of(chain)
         fresh = bool(record.get(FRESH_ENTRY))
+        finished = {} if fresh or record["kind"] != "label" else self._finished(chain, list(inputs))
+        if finished:
+            record["finished"] = finished
+        wavefunction = self._wavefunction(chain, finished)
         links = {} if restart is None else {PREVIOUS: restart[0]}
         try:
             if "start" in self.inputs and (restart is None or restart[1] is None):
                 inputs[MAIN] = self._started(inputs[MAIN], fresh=fresh)
                 links[START] = self.inputs.start
-            if restart is not None:
+            if restart is not None and MAIN not in finished:
                 _, file, step = restart
                 inputs[MAIN] = going_on(inputs[MAIN], PREVIOUS, file, step, fresh=fresh)
+            inputs = {name: entry for name, entry in inputs.items() if name not in finished}
             seconds = self._wall_seconds()
             if seconds is not None:
                 inputs = {
@@ -143,20 +156,29 @@ class Cp2kCalculation(CalcJob):
         except InputError as error:
             raise InputValidationError(str(error)) from error
         texts[JOB_FILE] = json.dumps(record, indent=1, sort_keys=True)
-        texts[STRUCTURE_FILE] = structure_text(structure, inputs[MAIN])
+        texts[STRUCTURE_FILE] = structure_text(structure, self.inputs.parameters.get_dict())
         for name, text in texts.items():
             folder.create_file_from_filelike(io.BytesIO(text.encode()), name, mode="wb")
         info = datastructures.CalcInfo()
-        info.codes_info = [self._run(name) for name in inputs]
         info.codes_run_mode = datastructures.CodeRunMode.SERIAL
-        # not one of the codes: these would share its MPI; it runs whatever became of CP2K
-        info.append_text = self._converter_line()
         info.prepend_text = f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{record['threads']}}}"
+        if seconds is None or len(inputs) == 1:
+            info.codes_info, lines = [self._run(name) for name in inputs], []
+        else:
+            first, *others = inputs
+            info.codes_info = [self._run(first)]
+            lines = [if_in_time(name, int(inputs[name]["GLOBAL"]["WALLTIME"]), self._line(self._run(name))) for name in others]
+            info.prepend_text += "\n" + shared_wall_time(seconds)
+        # not one of the codes: these would share its MPI; it runs whatever became of CP2K
+        info.append_text = "\n\n".join([*lines, self._converter_line()])
         info.local_copy_list = [(node.uuid, node.filename, node.filename) for node in self.inputs.get("files", {}).values()]
         info.remote_symlink_list = [(remote.computer.uuid, remote.get_remote_path(), name) for name, remote in links.items()]
+        if wavefunction is not None:
+            info.remote_symlink_list.append(wavefunction)
         info.retrieve_list = [
-            self.options.output_filename,
-            *(f"{name}.out" for name in inputs if name != MAIN),
+            *([self.options.output_filename] if MAIN in inputs else []),
+            # one that is not begun has none
+            *((f"{name}.out", ".", 0) if seconds is not None else f"{name}.out" for name in inputs if name != MAIN),
             *((f"{name}.err", ".", 0) for name in (*inputs, "convert")),
             *((pattern, ".", 0) for pattern in (OUTCOME_FILE, "error.json", "labels.npz", "structure.json", "modes.npz")),
             ("cp2k-1.restart*", ".", 0),
@@ -195,12 +217,36 @@ class Cp2kCalculation(CalcJob):
             run.withmpi = self._processes() > 1
         return run
 
-    def _processes(self) -> int:
-        computer = self.inputs.code.computer if self.inputs.code.computer is not None else self.node.computer
+    def _line(self, run: datastructures.CodeInfo) -> str:
+        """The line that starts a run, as AiiDA writes it for those that it starts itself."""
+        code, computer = self.inputs.code, self._computer()
+        asked = (self.options.get("withmpi"), run.withmpi, code.with_mpi)
+        launcher = []
+        if any(asked):
+            known = {**self._resource(), "tot_num_mpiprocs": self._processes()}
+            launcher = [word.format(**known) for word in computer.get_mpirun_command()]
+        double = computer.get_use_double_quotes(), code.use_double_quotes
+        before = code.get_prepend_cmdline_params(launcher, self.options.get("mpirun_extra_params") if any(asked) else None)
+        words = code.get_executable_cmdline_params(run.cmdline_params)
+        command = [escape_for_bash(word, use_double_quotes=double[1]) for word in words]
+        streams = [escape_for_bash(name, use_double_quotes=double[0]) for name in (run.stdout_name, run.stderr_name)]
+        text = " ".join([*command, f"> {streams[0]}", f"2> {streams[1]}"])
+        if code.wrap_cmdline_params:
+            text = escape_for_bash(text, use_double_quotes=True)
+        return " ".join([*(escape_for_bash(word, use_double_quotes=double[0]) for word in before), text])
+
+    def _computer(self) -> orm.Computer:
+        return self.inputs.code.computer if self.inputs.code.computer is not None else self.node.computer
+
+    def _resource(self) -> Any:
+        computer = self._computer()
         scheduler = computer.get_scheduler()
         resources = dict(self.options.resources)
         scheduler.preprocess_resources(resources, computer.get_default_mpiprocs_per_machine())
-        return int(scheduler.create_job_resource(**resources).get_tot_num_mpiprocs())
+        return scheduler.create_job_resource(**resources)
+
+    def _processes(self) -> int:
+        return int(self._resource().get_tot_num_mpiprocs())
 
     def _converter_line(self) -> str:
         words = self.inputs.converter.get_executable_cmdline_params(["-m", CONVERTER, JOB_FILE])
@@ -224,6 +270,42 @@ class Cp2kCalculation(CalcJob):
             remote = None if link is None else link.node
         return chain
 
+    def _finished(self, chain: list[orm.RemoteData], names: list[str]) -> dict[str, str]:
+        """Name of each run that an earlier folder holds whole, from the same input → that folder.
+
+        Without the main run there is none: the others begin with its wavefunction. The last one is left over if all are
+        whole, for AiiDA has no job without a run.
+        """
+        found: dict[str, str] = {}
+        for remote in reversed(chain):
+            whole = finished_in(remote)
+            creator = remote.creator
+            same = [] if creator is None else [name for name in whole if self._same_input(creator, name)]
+            found |= {name: whole[name] for name in same}
+        found = {name: found[name] for name in names if name in found}
+        if MAIN not in found:
+            return {}
+        if len(found) == len(names):
+            del found[names[-1]]
+        return found
+
+    def _same_input(self, job: orm.CalcJobNode, name: str) -> bool:
+        """Whether a job's run had the input that this one's has."""
+        earlier, followups = job.inputs, self.inputs.get("followups", {})
+        if earlier.structure.base.caching.compute_hash() != self.inputs.structure.base.caching.compute_hash():
+            return False
+        if name == MAIN:
+            return bool(earlier.parameters.get_dict() == self.inputs.parameters.get_dict())
+        mine, others = followups.get(name), getattr(earlier, "followups", {})
+        return mine is not None and name in others and others[name].get_dict() == mine.get_dict()
+
+    @staticmethod
+    def _wavefunction(chain: list[orm.RemoteData], finished: Mapping[str, str]) -> tuple[str, str, str] | None:
+        """Computer, file and link of the wavefunction of a main run that is not repeated."""
+        if MAIN not in finished:
+            return None
+        return chain[0].computer.uuid, f"{finished[MAIN]}/{WAVEFUNCTION_FILE}", WAVEFUNCTION_FILE
+
     @staticmethod
     def _restart_of(chain: list[orm.RemoteData]) -> tuple[orm.RemoteData, str | None, int] | None:
         """Folder, name and step of the newest whole restart file; without one the newest folder, for its wavefunction."""
@@ -245,6 +327,18 @@ def restart_in(remote: orm.RemoteData) -> tuple[str, int] | None:
     if remote.computer.transport_type != "core.local" or not (folder / JOB_FILE).is_file():
         return None
     return newest_restart_in(folder, json.loads((folder / JOB_FILE).read_text(encoding="utf-8")))
+
+
+def finished_in(remote: orm.RemoteData) -> dict[str, str]:
+    """Name of each whole run of a job → folder with its output: the parser's word, or by looking here."""
+    creator = remote.creator
+    report = None if creator is None else creator.base.links.get_outgoing(link_label_filter="report").first()
+    if report is not None:
+        return dict(report.node.get_dict().get("finished") or {})
+    folder = Path(remote.get_remote_path())
+    if remote.computer.transport_type != "core.local" or not (folder / JOB_FILE).is_file():
+        return {}
+    return finished_runs(folder, json.loads((folder / JOB_FILE).read_text(encoding="utf-8")))
 
 
 def structure_text(structure: orm.StructureData, parameters: Mapping[str, Any]) -> str:

@@ -4,8 +4,10 @@ Writes ``outcome.json`` always, also after a failed or cut-off run (fields of :c
 kind of job:
 
 =============  ===================================================================================
-dynamics       the trajectory (H5MD), also a partial one; what has a stride of its own in ``/sampled``
-label          ``labels.npz`` (:mod:`.labels`)
+dynamics       the trajectory (H5MD), what has a stride of its own in ``/sampled``; as long as steps are missing under a
+               name with :data:`PARTIAL` before it, and an earlier segment's partial one goes
+label          ``labels.npz`` (:mod:`.labels`), also a partial one; as lists of text ``missing`` (quantity: why), ``remedies``
+               and ``warnings``
 optimisation   ``structure.json``: numbers, positions and cell (Å), energy (eV), converged
 vibrations     ``modes.npz`` (:class:`.vibrations_output.Modes`)
 =============  ===================================================================================
@@ -22,6 +24,7 @@ pbc            three booleans
 charge         e, of the whole cell (default 0)
 surface_axis   0, 1 or 2: the lattice vector across a slab's vacuum, where pbc does not say (optional)
 followups      names of the runs after the main one (default [])
+finished       name of a run → folder of an earlier job in which it ended well; it is read there (label, optional)
 field          intensity of the fields, atomic units
 folders        folders of the segments, oldest first (default ["."])
 timestep       integration step in fs (dynamics, as all below)
@@ -30,12 +33,15 @@ every          steps between stored frames
 seed, replica  integers
 trajectory     name of the file to write
 method         what the settings say, kept in the record
+remedies       what was changed in the input after failures, kept with the result (optional)
+warnings       what a reader of the result must know, kept with it (optional)
 hydrogen_reference_ev  level of the hydrogen electrode below the vacuum, for the potential of a slab (optional)
 =============  ===================================================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -44,10 +50,12 @@ from typing import Any
 
 import numpy as np
 
+from vibraloom.calculators.cp2k.finished_runs import how_it_ended, is_whole, run_folder
+from vibraloom.calculators.cp2k.labels import RESPONSE_NAME, labels_of, read_positions
 from vibraloom.calculators.cp2k.labels import UNITS as LABEL_UNITS
-from vibraloom.calculators.cp2k.labels import labels_of, read_positions
-from vibraloom.calculators.cp2k.output_log import Log, Outcome, Problem, diagnose, read_log
+from vibraloom.calculators.cp2k.output_log import Log, Outcome, Problem
 from vibraloom.calculators.cp2k.printed_frames import read_cells
+from vibraloom.calculators.cp2k.remedies import in_force, physics_warnings
 from vibraloom.calculators.cp2k.sampled import read_sampled, write_with_sampled
 from vibraloom.calculators.cp2k.segments import PROJECT, Joined, join
 from vibraloom.calculators.cp2k.vibrations_output import UNITS as MODE_UNITS
@@ -61,6 +69,9 @@ SCHEMA = 1
 OUTCOME = "outcome.json"
 REPLICAS = f"{PROJECT}-r-"
 """Begin of the names of the logs in which a vibrational analysis computes its displaced structures."""
+PARTIAL = "partial-"
+"""Begin of the name of a trajectory whose last steps are missing: it stays in the job's folder, where the chain fetches it if it
+gives up. Stored with each segment it would take the square of their number."""
 MOST_NOTES = 50
 """Notes and warnings that are kept in ``outcome.json``."""
 
@@ -92,12 +103,14 @@ def convert(folder: Path, record: dict[str, Any]) -> Outcome:
     logs = _logs(folder, kind, record)
     outcome = combined(logs)
     extra: dict[str, Any] = {}
+    whole = [name for name, log in logs.items() if is_whole(log)] if kind == "label" else []
+    finished = {name: str(run_folder(folder, record, name).absolute()) for name in whole}
     try:
         outcome, extra = _KINDS[kind](folder, record, {name: log for name, log in logs.items() if isinstance(log, Log)}, outcome)
     except (InputError, ComputationError) as error:
         outcome = _refused(outcome, error)
     outcome = replace(outcome, warnings=outcome.warnings[:MOST_NOTES])
-    write_text(folder / OUTCOME, json.dumps({**outcome.as_json(), **extra}, indent=1) + "\n")
+    write_text(folder / OUTCOME, json.dumps({**outcome.as_json(), **extra, "finished": finished}, indent=1) + "\n")
     return outcome
 
 
@@ -136,28 +149,13 @@ def _logs(folder: Path, kind: str, record: Mapping[str, Any]) -> dict[str, Log |
         names += sorted(path.stem for path in folder.glob(f"{REPLICAS}*.out"))
     found: dict[str, Log | Outcome] = {}
     for name in names:
-        try:
-            log = read_log(folder / f"{name}.out")
-        except InputError as error:
-            found[name] = _without_log(found.get(PROJECT), name, error)
-            continue
-        errors = folder / f"{name}.err"
-        if log.outcome.ended == "cut_off" and errors.is_file():
-            said = diagnose(errors.read_text(encoding="utf-8", errors="replace"))
-            if said.problem == "memory":
-                log = replace(log, outcome=replace(log.outcome, problem="memory", message=said.message))
-        found[name] = log
+        ended = how_it_ended(run_folder(folder, record, name), name)
+        main = found.get(PROJECT)
+        if main is not None and not isinstance(ended, Log) and not is_whole(main):
+            # the main run's own trouble says it all
+            ended = main.outcome if isinstance(main, Log) else main
+        found[name] = ended
     return found
-
-
-def _without_log(main: Log | Outcome | None, name: str, error: InputError) -> Outcome:
-    before = main.outcome if isinstance(main, Log) else main
-    if before is None:
-        return Outcome(None, "aborted", "input", str(error))
-    if before.ended == "normal" and before.problem is None:
-        return Outcome(None, "cut_off", "truncated", f"{name}.out is missing or empty: the job was cut off before it")
-    # the main run's own trouble says it all
-    return before
 
 
 def _refused(outcome: Outcome, error: VibraloomError) -> Outcome:
@@ -190,12 +188,21 @@ def _dynamics(
         problem = None if outcome.problem == "truncated" else outcome.problem
         outcome = replace(outcome, ended="normal", problem=problem, message=f"all {wanted} steps are there")
     sampled = read_sampled(joined, record)
+    extra: dict[str, Any] = {"missing": joined.missing} if joined.missing else {}
     outcome = replace(
         outcome, last_step=last, partial=last < wanted, warnings=(*joined.notes, *sampled.notes, *outcome.warnings)
     )
     if len(joined.step) > 1:
-        write_with_sampled(folder / record["trajectory"], _trajectory(joined, record, outcome), sampled)
-    return outcome, {"sampled": sorted(sampled.series), **sampled.summary}
+        name = record["trajectory"] if last >= wanted else f"{PARTIAL}{record['trajectory']}"
+        write_with_sampled(folder / name, _trajectory(joined, record, outcome), sampled)
+        extra["trajectory"] = name
+        for earlier in record.get("folders", ["."])[:-1]:
+            # this one holds all its frames; the segments' own files stay
+            with contextlib.suppress(OSError):
+                (folder / earlier / f"{PARTIAL}{record['trajectory']}").unlink(missing_ok=True)
+    for why in joined.missing.values():
+        outcome = _refused(outcome, InputError(why))
+    return outcome, {"sampled": sorted(sampled.series), **sampled.summary, **extra}
 
 
 def _trajectory(joined: Joined, record: dict[str, Any], outcome: Outcome) -> Trajectory:
@@ -218,6 +225,10 @@ def _trajectory(joined: Joined, record: dict[str, Any], outcome: Outcome) -> Tra
     }
     if record.get("seed") is not None:
         attributes["seed"] = int(record["seed"])
+    # text that HDF5 keeps as attributes
+    attributes |= {name: lines for name, lines in _told(record).items() if lines}
+    if joined.missing:
+        attributes["missing"] = [f"{name}: {why}" for name, why in joined.missing.items()]
     if doubtful:
         attributes["scf_unconverged_steps"] = np.array(doubtful, dtype=np.int64)
     periodic = [bool(flag) and axis != record.get("surface_axis") for axis, flag in enumerate(record["pbc"])]
@@ -236,16 +247,30 @@ def _trajectory(joined: Joined, record: dict[str, Any], outcome: Outcome) -> Tra
 
 
 def _label(folder: Path, record: dict[str, Any], logs: Mapping[str, Log], outcome: Outcome) -> tuple[Outcome, dict[str, Any]]:
-    usable = {name: log for name, log in logs.items() if log.outcome.ended == "normal" and log.outcome.problem is None}
+    usable = {name: log for name, log in logs.items() if is_whole(log)}
     if PROJECT not in usable:
         return outcome, {}
-    arrays = labels_of(folder, record, usable)
-    units = np.array([f"{name}: {LABEL_UNITS[name]}" for name in arrays if name in LABEL_UNITS])
-    write_arrays(folder / "labels.npz", {**arrays, "units": units})
+    refused: dict[str, VibraloomError] = {}
+    arrays = labels_of(folder, record, usable, refused)
+    missing = {name: str(error) for name, error in refused.items()}
+    for name in record.get("followups", []):
+        if name not in usable:
+            why = f"{name}: {logs[name].outcome.message}" if name in logs else f"{name} was not run to its end"
+            missing.setdefault("polarizability_linres" if name == RESPONSE_NAME else "polarizability_field", why)
+    said = {"missing": [f"{name}: {why}" for name, why in missing.items()], **_told(record)}
+    said["units"] = [f"{name}: {LABEL_UNITS[name]}" for name in arrays if name in LABEL_UNITS]
+    write_arrays(folder / "labels.npz", {**arrays, **{name: np.array(lines) for name, lines in said.items() if lines}})
+    for error in refused.values():
+        outcome = _refused(outcome, error)
     difference = arrays.get("polarizability_difference")
-    extra = {} if difference is None else {"polarizability_difference": float(difference[0])}
-    missing = [name for name in record.get("followups", []) if name not in usable]
-    return replace(outcome, partial=bool(missing)), extra
+    extra: dict[str, Any] = {} if difference is None else {"polarizability_difference": float(difference[0])}
+    return replace(outcome, partial=bool(missing)), {**extra, "missing": missing}
+
+
+def _told(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Remedies that a result rests on, and what a reader of it must know."""
+    remedies = in_force(record.get("remedies") or [])
+    return {"remedies": remedies, "warnings": [*(record.get("warnings") or []), *physics_warnings(remedies)]}
 
 
 def _optimisation(
@@ -277,7 +302,7 @@ def _vibrations(
 ) -> tuple[Outcome, dict[str, Any]]:
     if outcome.ended != "normal":
         return outcome, {}
-    modes = read_modes(folder, np.asarray(record["masses"], dtype=np.float64))
+    modes = read_modes(folder, np.asarray(record["masses"], dtype=np.float64), record.get("surface_axis"))
     arrays = modes.arrays()
     units = np.array([f"{name}: {MODE_UNITS[name]}" for name in arrays])
     numbers = np.asarray(record["numbers"], dtype=np.int64)

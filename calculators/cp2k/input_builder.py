@@ -28,6 +28,7 @@ from vibraloom.errors import InputError
 
 PROJECT = "cp2k"
 WAVEFUNCTION_FILE = f"{PROJECT}-RESTART.wfn"
+ONE_REPLICA = 1_000_000
 FIELD = 0.001
 """(a.u.) Default strength of the periodic field."""
 RESPONSE_NAME = "linres"
@@ -158,17 +159,20 @@ def vibrations(atoms: Atoms, settings: Cp2kSettings, subset: Sequence[int] | Non
     dipole = dipole_operator(atoms, settings)
     parameters["VIBRATIONAL_ANALYSIS"] = {
         "DX": 0.01,
-        "NPROC_REP": 1,
-        "INTENSITIES": dipole != "none",
+        # more processes than any job has: CP2K then makes one replica of all of them. With several, each prints its own part
+        # of the dipoles, and the order of the displacements is lost.
+        "NPROC_REP": ONE_REPLICA,
+        # of a metal's slab the slope along the normal is taken from the dipole correction, which CP2K does not read back
+        "INTENSITIES": dipole not in ("none", "normal"),
         # six rigid motions are projected out of a free molecule alone
         "FULLY_PERIODIC": boundary(atoms) != "molecule",
         "PRINT": {"MOLDEN_VIB": {"_": "ON"}, "PROGRAM_RUN_INFO": {"_": "ON"}},
     }
     if raman:
         parameters["FORCE_EVAL"]["PROPERTIES"] = {"LINRES": linear_response(atoms)}
-    if dipole != "none":
+    if dipole not in ("none", "normal"):
         # into the log, where the run reads it back for the intensities
-        parameters["FORCE_EVAL"]["DFT"]["PRINT"] = {"MOMENTS": moments(dipole, atoms)}
+        parameters["FORCE_EVAL"]["DFT"]["PRINT"] = {"MOMENTS": moments(dipole)}
     if subset is not None:
         chosen = indices(atoms, subset, "subset")
         held = [index for index in range(len(atoms)) if index not in chosen]
@@ -192,8 +196,6 @@ def dynamics(atoms: Atoms, settings: Cp2kSettings, md: MdSettings, fixed: Sequen
     dft["QS"] |= {"EXTRAPOLATION": "ASPC", "EXTRAPOLATION_ORDER": 3}
     dft["SCF"]["PRINT"]["RESTART"] = {"BACKUP_COPIES": 1, "EACH": {"MD": md.restart_every, "QS_SCF": 20}}
     _motion(parameters, md, atoms, fixed)
-    if md.stress:
-        parameters["FORCE_EVAL"]["STRESS_TENSOR"] = "ANALYTICAL"
     add_prints(parameters, atoms, settings, PROJECT, md.every, md.wannier_every, md.hartree_every, md.density_every)
     return merged(parameters, settings.overrides)
 
@@ -274,8 +276,8 @@ def with_walltime(parameters: Mapping[str, Any], seconds: int) -> Section:
 
 
 def _from_wavefunction(parameters: Section, wavefunction: str | None) -> Section:
-    if wavefunction is None:
-        return parameters
+    if wavefunction is None or "DFT" not in parameters.get("FORCE_EVAL", {}):
+        return parameters  # a network has no wavefunction
     dft = {"WFN_RESTART_FILE_NAME": wavefunction, "SCF": {"SCF_GUESS": "RESTART"}}
     return merged(parameters, {"FORCE_EVAL": {"DFT": dft}})
 
@@ -321,6 +323,4 @@ def _motion(parameters: Section, md: MdSettings, atoms: Atoms, fixed: Sequence[i
         "RESTART": {"BACKUP_COPIES": 3, "EACH": {"MD": md.restart_every}},
         "RESTART_HISTORY": {"_": "OFF"},
     }
-    if md.stress:
-        prints["STRESS"] = each
     parameters["MOTION"] = {"MD": integration, "PRINT": prints, **held_atoms(atoms, fixed)}

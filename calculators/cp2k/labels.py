@@ -4,11 +4,15 @@ Arrays of ``labels.npz`` have one frame along their first axis. ``dipole`` is al
 plain one); the sum over Wannier centres is another definition at Gamma, and ``wannier_minus_berry`` records by how much.
 ``polarizability`` is that from the fields where all three axes have both signs, else that of linear response; where both are
 there, ``polarizability_difference`` is the largest difference of an element over the mean.
+
+A polarizability or a sum over molecules that cannot be had takes nothing else with it: where the caller keeps the reasons, the
+other arrays are those of a partial label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.calculators.cp2k.field_response import pairs_of, polarizability_from_fields
+from vibraloom.calculators.cp2k.finished_runs import run_folder
 from vibraloom.calculators.cp2k.linear_response import read_linear_response, trusted
 from vibraloom.calculators.cp2k.output_log import Log
 from vibraloom.calculators.cp2k.planar_average import dipole_across_vacuum, potential_profile, vacuum_level
@@ -23,7 +28,7 @@ from vibraloom.calculators.cp2k.printed_frames import read_dipoles
 from vibraloom.calculators.cp2k.sampled import folded
 from vibraloom.calculators.cp2k.segments import PROJECT, is_surface, normal_axis, surface_normal
 from vibraloom.calculators.cp2k.wannier import MolecularDipoles, molecular_dipoles, read_wannier, valence_charges
-from vibraloom.errors import ComputationError, InputError
+from vibraloom.errors import ComputationError, InputError, VibraloomError
 from vibraloom.files.elements import SYMBOLS
 from vibraloom.units import E_ANGSTROM_PER_DEBYE
 
@@ -59,17 +64,20 @@ UNITS = {
 Arrays = dict[str, NDArray[Any]]
 
 
-def labels_of(folder: Path, record: Mapping[str, Any], logs: Mapping[str, Log]) -> Arrays:
+def labels_of(
+    folder: Path, record: Mapping[str, Any], logs: Mapping[str, Log], missing: dict[str, VibraloomError] | None = None
+) -> Arrays:
     """All arrays of the frame.
 
     Args:
         folder: the job's folder.
         record: the job record (keys in :mod:`.convert`).
         logs: name → log of the runs that ended well, the main one among them.
+        missing: takes the name of each polarizability or molecular dipole that cannot be had, and why; None to raise it.
 
     Raises:
-        ComputationError: forces are missing, or a polarizability cannot be one.
-        InputError: damaged files, another system's, or dipoles on an unknown branch.
+        ComputationError: forces are missing; without ``missing`` also where a polarizability cannot be one.
+        InputError: damaged files, another system's; without ``missing`` also dipoles on an unknown branch.
     """
     numbers = np.asarray(record["numbers"], dtype=np.int64)
     main = logs[PROJECT]
@@ -89,7 +97,7 @@ def labels_of(folder: Path, record: Mapping[str, Any], logs: Mapping[str, Log]) 
             frame["stress"] = main.stress
             frame["virial"] = main.stress * abs(np.linalg.det(cell))
     names = [PROJECT, *(name for name in logs if name.startswith("field_"))]
-    dipoles, has_quantum = _dipoles(folder, names)
+    dipoles, has_quantum = _dipoles(folder, record, names)
     quantum = cell if has_quantum else None
     if PROJECT in dipoles:
         if periodic and quantum is None:
@@ -101,10 +109,12 @@ def labels_of(folder: Path, record: Mapping[str, Any], logs: Mapping[str, Log]) 
             frame["dipole"] = dipoles[PROJECT]
             if quantum is not None:
                 frame["dipole_quantum"] = quantum
-    molecules = _molecules(folder, record, names, cell)
+    molecules: dict[str, MolecularDipoles] = {}
+    with _noting(missing, "molecular_dipole"):
+        molecules = _molecules(folder, record, names, cell)
     if PROJECT in molecules:
         rest = molecules[PROJECT]
-        centres = read_wannier(folder / f"{PROJECT}-wannier.xyz")
+        centres = read_wannier(run_folder(folder, record, PROJECT) / f"{PROJECT}-wannier.xyz")
         frame |= {
             "wannier_centre": centres.centres[-1] if centres is not None else np.empty((0, 3)),
             "molecule": rest.molecule,
@@ -114,14 +124,26 @@ def labels_of(folder: Path, record: Mapping[str, Any], logs: Mapping[str, Log]) 
         if "dipole" in frame:
             frame["wannier_minus_berry"] = folded(rest.dipole.sum(axis=0) - frame["dipole"], quantum)
     frame |= _profiles(folder, record, main)
-    frame |= _responses(folder, record, logs, dipoles, molecules, quantum)
+    frame |= _responses(folder, record, logs, dipoles, molecules, quantum, missing)
     return {"numbers": numbers, "frame": np.array([0]), **{name: np.asarray(values)[None] for name, values in frame.items()}}
+
+
+@contextmanager
+def _noting(missing: dict[str, VibraloomError] | None, name: str) -> Iterator[None]:
+    """Note why a quantity cannot be had, if reasons are kept."""
+    try:
+        yield
+    except (ComputationError, InputError) as error:
+        if missing is None:
+            raise
+        missing[name] = error
 
 
 def _profiles(folder: Path, record: Mapping[str, Any], main: Log) -> Arrays:
     """Along the normal of a surface, where the cubes are there: potential, work function, dipole from the density."""
     found: Arrays = {}
-    potential, density = (folder / f"{PROJECT}-{word}-1_0.cube" for word in ("v_hartree", "ELECTRON_DENSITY"))
+    place = run_folder(folder, record, PROJECT)
+    potential, density = (place / f"{PROJECT}-{word}-1_0.cube" for word in ("v_hartree", "ELECTRON_DENSITY"))
     if potential.is_file():
         average = potential_profile(potential, normal_axis(record))
         found |= {"height": average.height, "hartree_profile": average.value}
@@ -131,8 +153,10 @@ def _profiles(folder: Path, record: Mapping[str, Any], main: Log) -> Arrays:
             if main.fermi is not None:
                 found["work_function"] = found["vacuum_level"] - main.fermi
     if density.is_file() and is_surface(record):
-        valence = valence_charges(folder / f"{PROJECT}.inp", [SYMBOLS[int(number)] for number in record["numbers"]])
+        valence = valence_charges(place / f"{PROJECT}.inp", [SYMBOLS[int(number)] for number in record["numbers"]])
         found["dipole_normal"] = np.array(dipole_across_vacuum(density, valence, normal_axis(record)))
+    elif main.dipole_normal is not None and is_surface(record):
+        found["dipole_normal"] = np.array(main.dipole_normal)
     return found
 
 
@@ -143,26 +167,33 @@ def _responses(
     dipoles: Mapping[str, NDArray[np.float64]],
     molecules: Mapping[str, MolecularDipoles],
     quantum: NDArray[np.float64] | None,
+    missing: dict[str, VibraloomError] | None,
 ) -> Arrays:
     atoms = len(record["numbers"])
+    strength = float(record.get("field") or 0.0)
     found: Arrays = {}
     if PROJECT in dipoles and pairs_of(dipoles):
-        response = polarizability_from_fields(dipoles, dipoles[PROJECT], float(record.get("field") or 0.0), quantum)
-        found["polarizability_field"] = response.polarizability
-        found["field_curvature"] = np.array(response.curvature)
-        if np.isfinite(response.polarizability).all():
-            found["polarizability"] = trusted(response.polarizability, atoms, "fields")
+        with _noting(missing, "polarizability_field"):
+            response = polarizability_from_fields(dipoles, dipoles[PROJECT], strength, quantum)
+            if np.isfinite(response.polarizability).all():
+                found["polarizability"] = trusted(response.polarizability, atoms, "fields")
+            found["polarizability_field"] = response.polarizability
+            found["field_curvature"] = np.array(response.curvature)
     if PROJECT in molecules and len(pairs_of(molecules)) == 3:
-        rest = molecules[PROJECT]
-        for name, one in molecules.items():
-            if not np.array_equal(np.bincount(one.owner + 1), np.bincount(rest.owner + 1)):
-                raise InputError(f"{name}-wannier.xyz: a centre moved to another molecule in the field; use a smaller field")
-        shifted = {name: one.dipole for name, one in molecules.items() if name != PROJECT}
-        tensors = polarizability_from_fields(shifted, rest.dipole, float(record.get("field") or 0.0)).polarizability
-        found["molecular_polarizability"] = 0.5 * (tensors + tensors.swapaxes(1, 2))
-        found["polarizability_wannier"] = found["molecular_polarizability"].sum(axis=0)
+        with _noting(missing, "molecular_polarizability"):
+            rest = molecules[PROJECT]
+            for name, one in molecules.items():
+                if not np.array_equal(np.bincount(one.owner + 1), np.bincount(rest.owner + 1)):
+                    raise InputError(f"{name}-wannier.xyz: a centre moved to another molecule in the field; use a smaller field")
+            shifted = {name: one.dipole for name, one in molecules.items() if name != PROJECT}
+            tensors = polarizability_from_fields(shifted, rest.dipole, strength).polarizability
+            found["molecular_polarizability"] = 0.5 * (tensors + tensors.swapaxes(1, 2))
+            found["polarizability_wannier"] = found["molecular_polarizability"].sum(axis=0)
     if RESPONSE_NAME in logs:
-        found["polarizability_linres"] = read_linear_response(folder / f"{RESPONSE_NAME}.out", atoms)
+        with _noting(missing, "polarizability_linres"):
+            path = run_folder(folder, record, RESPONSE_NAME) / f"{RESPONSE_NAME}.out"
+            found["polarizability_linres"] = read_linear_response(path, atoms)
+    if "polarizability_linres" in found:
         if "polarizability" in found:
             mean = float(np.trace(found["polarizability_linres"])) / 3
             difference = np.abs(found["polarizability"] - found["polarizability_linres"]).max() / mean
@@ -172,11 +203,13 @@ def _responses(
     return found
 
 
-def _dipoles(folder: Path, names: list[str]) -> tuple[dict[str, NDArray[np.float64]], bool]:
+def _dipoles(
+    folder: Path, record: Mapping[str, Any], names: list[str]
+) -> tuple[dict[str, NDArray[np.float64]], bool]:
     """Name of the run → its last dipole (e·Å), and whether they are known modulo a quantum only."""
     found, quantum = {}, False
     for name in names:
-        series = read_dipoles(folder / f"{name}-dipole.dat")
+        series = read_dipoles(run_folder(folder, record, name) / f"{name}-dipole.dat")
         if series is not None:
             found[name] = series.values[-1] * E_ANGSTROM_PER_DEBYE
             quantum |= series.folded
@@ -190,10 +223,10 @@ def _molecules(
     symbols = [SYMBOLS[int(number)] for number in numbers]
     found: dict[str, MolecularDipoles] = {}
     for name in names:
-        printed = read_wannier(folder / f"{name}-wannier.xyz")
+        printed = read_wannier(run_folder(folder, record, name) / f"{name}-wannier.xyz")
         if printed is None:
             continue
-        valence = valence_charges(folder / f"{PROJECT}.inp", symbols)
+        valence = valence_charges(run_folder(folder, record, PROJECT) / f"{PROJECT}.inp", symbols)
         found[name] = molecular_dipoles(
             printed.ions[-1],
             numbers,

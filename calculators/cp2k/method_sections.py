@@ -207,5 +207,14 @@ def _electrostatics(atoms: Atoms, settings: Cp2kSettings) -> Section:
     poisson: Section = {"POISSON": {"PERIODIC": "XYZ", "POISSON_SOLVER": "PERIODIC"}}
     if kind == "slab":
         # Bengtsson, Phys. Rev. B 59, 12301 (1999)
-        poisson |= {"SURFACE_DIPOLE_CORRECTION": True, "SURF_DIP_DIR": "XYZ"[normal_axis(atoms)]}
+        axis = normal_axis(atoms)
+        height, heights = float(atoms.cell[axis, axis]), atoms.positions[:, axis]
+        # left to itself CP2K lets the potential step where it finds the least density: anywhere in the vacuum, and from frame to
+        # frame elsewhere
+        middle = (0.5 * (heights.min() + heights.max()) + 0.5 * height) % height
+        poisson |= {
+            "SURFACE_DIPOLE_CORRECTION": True,
+            "SURF_DIP_DIR": "XYZ"[axis],
+            "SURF_DIP_POS": round(float(middle), 6),
+        }
     return poisson

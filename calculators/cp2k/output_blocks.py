@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,3 +107,14 @@ def shown(text: bytes) -> str:
     lines = [line for line in text.decode("utf-8", errors="replace").splitlines() if line.strip()]
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join((lines or [""])[0].split()))
     return repr(line if len(line) <= 60 else f"{line[:57]}...")
+
+
+def seconds_between(began: bytes | None, over: bytes | None) -> float | None:
+    """Seconds from one of CP2K's time stamps to another; None where one is missing or is none."""
+    if began is None or over is None:
+        return None
+    try:
+        first, last = (datetime.fromisoformat(stamp.decode()) for stamp in (began, over))
+    except ValueError:
+        return None
+    return round((last - first).total_seconds(), 3)

@@ -5,6 +5,7 @@ One pass over the text at the speed of a search. Sources of the formats, in CP2K
         without a colon since 2024), ``ATOMIC FORCES in [a.u.]`` (``FORCES| Atomic forces [hartree/bohr]`` since 2024).
     src/virial_methods.F: ``STRESS| Analytical stress tensor [GPa]`` (``[bar]`` since 2023.2); positive under compression.
     src/motion/md_energies.F: ``MD| Step number``, after the moments of the same step; ``MD_INI|`` after those of the start.
+    src/surface_dipole.F, printed by src/qs_scf_output.F: the dipole of the density along the normal, in electrons.
     src/qs_scf.F, src/qs_linres_methods.F: what did not converge; src/common/cp_log_handling.F and base_hooks.F: ABORT.
 """
 
@@ -14,14 +15,13 @@ import itertools
 import mmap
 import re
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.cp2k.output_blocks import read_abort, read_forces, read_stress, shown
+from vibraloom.calculators.cp2k.output_blocks import read_abort, read_forces, read_stress, seconds_between, shown
 from vibraloom.errors import InputError
 from vibraloom.units import EV_PER_HARTREE
 
@@ -52,6 +52,7 @@ _EVENT = re.compile(
     rb"|(?P<polar>POLAR\| (?:xx|xy|yx)[^\n]*)"
     rb"|Fermi [Ee]nergy \[eV\] *:? +(?P<fermi>" + _NUMBER + rb")"
     rb"|Fermi [Ee]nergy: +(?P<fermi_atomic>" + _NUMBER + rb")"
+    rb"|the slab \[electrons-Angstroem\]: +(?P<surface_dipole>" + _NUMBER + rb")"
     rb"|(?P<walltime>[A-Z_]{2,12} run terminated - exceeded requested|Walltime exceeded)"
     rb"|(?P<abort>\[ABORT\])"
     rb"|(?P<optimised>GEOMETRY OPTIMIZATION COMPLETED)"
@@ -64,7 +65,7 @@ _EVENT = re.compile(
 # branches that begin with a letter are told apart at once; one that begins with a group is tried at every line
 _CANDIDATE = re.compile(
     rb"\n[ *]*+(?:ENERGY\| T|ATOMIC F|FORCES\| A|STRESS\| [AN]|STRESS T|MD\| [SP]|STEP N|MD_INI\| MD|MD_PAR\| P|The [el]|SCF r|"
-    rb"Crazy|WARNING|POLAR\| [xy]|Fermi|[A-Z_]{2,12} run t|Walltime|\[ABORT|GEOMETRY|MAXIMUM|PROGRAM [SE]|CP2K\| v)"
+    rb"Crazy|WARNING|POLAR\| [xy]|Fermi|the slab|[A-Z_]{2,12} run t|Walltime|\[ABORT|GEOMETRY|MAXIMUM|PROGRAM [SE]|CP2K\| v)"
 )
 _WARNED = (
     (b"SCF run NOT converged", "unconverged"),
@@ -142,6 +143,8 @@ class Log:
         unlocalised: how many localisations of Wannier functions did not converge.
         fermi: (eV) last Fermi energy, or None.
         fermi_of_step: (eV) Fermi energy of each step of molecular dynamics that printed one.
+        dipole_normal: (e·Å) last dipole along the normal of a slab that the dipole correction printed, or None.
+        dipole_normal_of_step: (e·Å) the same, of each step of molecular dynamics.
         optimised: True after a converged optimisation, False when its steps ran out, else None.
     """
 
@@ -157,6 +160,8 @@ class Log:
     unlocalised: int
     fermi: float | None
     fermi_of_step: dict[int, float]
+    dipole_normal: float | None
+    dipole_normal_of_step: dict[int, float]
     optimised: bool | None
 
 
@@ -205,10 +210,11 @@ class _Found:
     counts: dict[str, int] = field(default_factory=dict)
     words: dict[str, bytes] = field(default_factory=dict)
     stars: str = ""
-    fermi: float | None = None
-    waiting_fermi: float | None = None
-    initial_fermi: float | None = None
-    fermi_of_step: dict[int, float] = field(default_factory=dict)
+    # "fermi" and "normal" (the dipole along it): the last one, those that wait for their step, those of the start, by step
+    values: dict[str, float] = field(default_factory=dict)
+    waiting_values: dict[str, float] = field(default_factory=dict)
+    initial_values: dict[str, float] = field(default_factory=dict)
+    values_of_step: dict[str, dict[int, float]] = field(default_factory=lambda: {"fermi": {}, "normal": {}})
     optimised: bool | None = None
 
 
@@ -246,8 +252,10 @@ def _read(text: bytes | mmap.mmap) -> Log:
         found.counts.get("solved", 0),
         found.counts.get("unsolved", 0),
         found.counts.get("unlocalised", 0),
-        found.fermi,
-        found.fermi_of_step,
+        found.values.get("fermi"),
+        found.values_of_step["fermi"],
+        found.values.get("normal"),
+        found.values_of_step["normal"],
         found.optimised,
     )
 
@@ -267,7 +275,7 @@ def _take(found: _Found, kind: str, event: re.Match[bytes]) -> None:
     elif kind == "start":
         found.initial, found.waiting = found.waiting, []
         found.initial_doubtful, found.doubtful = found.doubtful > 0, 0
-        found.initial_fermi, found.waiting_fermi = found.waiting_fermi, None
+        found.initial_values, found.waiting_values = found.waiting_values, {}
     elif kind == "every":
         found.every = max(1, int(value))
     elif kind == "moments":
@@ -282,7 +290,10 @@ def _take(found: _Found, kind: str, event: re.Match[bytes]) -> None:
         if len(found.warnings) < MOST_WARNINGS:
             found.warnings[" ".join(value.decode("utf-8", errors="replace").strip(" *\r").split())] = None
     elif kind in ("fermi", "fermi_atomic"):
-        found.fermi = found.waiting_fermi = float(value) * (1.0 if kind == "fermi" else EV_PER_HARTREE)
+        found.values["fermi"] = found.waiting_values["fermi"] = float(value) * (1.0 if kind == "fermi" else EV_PER_HARTREE)
+    elif kind == "surface_dipole":
+        # of the electrons as they are counted: the dipole is the opposite
+        found.values["normal"] = found.waiting_values["normal"] = -float(value)
     elif kind in ("optimised", "exhausted"):
         found.optimised = kind == "optimised"
     else:
@@ -298,16 +309,17 @@ def _take_step(found: _Found, step: int) -> None:
             found.moment_steps[index] = step - found.every
         if found.initial_doubtful:
             found.doubtful_steps.append(step - found.every)
-        if found.initial_fermi is not None:
-            found.fermi_of_step[step - found.every] = found.initial_fermi
+        for name, value in found.initial_values.items():
+            found.values_of_step[name][step - found.every] = value
     for index in found.waiting:
         found.moment_steps[index] = step
     if found.doubtful:
         found.doubtful_steps.append(step)
     found.waiting, found.doubtful = [], 0
-    if found.waiting_fermi is not None:
-        # one that an earlier step printed is not this step's
-        found.fermi_of_step[step], found.waiting_fermi = found.waiting_fermi, None
+    for name, value in found.waiting_values.items():
+        found.values_of_step[name][step] = value
+    # what an earlier step printed is not the next one's
+    found.waiting_values = {}
     found.steps.append(step)
 
 
@@ -338,7 +350,7 @@ def _outcome(text: bytes | mmap.mmap, found: _Found) -> Outcome:
         warnings=tuple(warnings),
         energy_ev=found.energies[-1] if found.energies and np.isfinite(found.energies[-1]) else None,
         scf_unconverged_steps=tuple(unconverged),
-        wall_seconds=_seconds(found.words.get("began"), found.words.get("over")),
+        wall_seconds=seconds_between(found.words.get("began"), found.words.get("over")),
     )
     tail = text[-_TAIL:]
     memory, outside = _MEMORY.search(tail), _FROM_OUTSIDE.search(tail)
@@ -375,16 +387,6 @@ def _problem_of(message: str, place: str, memory: re.Match[bytes] | None) -> Pro
     if _BASIS.search(message):
         return "basis"
     return "input" if place.startswith("input") or "parser" in place or _INPUT.search(message) else "other"
-
-
-def _seconds(began: bytes | None, over: bytes | None) -> float | None:
-    if began is None or over is None:
-        return None
-    try:
-        first, last = (datetime.fromisoformat(stamp.decode()) for stamp in (began, over))
-    except ValueError:
-        return None
-    return round((last - first).total_seconds(), 3)
 
 
 def _line(mark: re.Match[bytes]) -> str:

@@ -13,7 +13,8 @@ from aiida import orm
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
-from vibraloom.calculators.cp2k.calcjob import OUTCOME_FILE, Cp2kCalculation
+from vibraloom.calculators.cp2k.calcjob import JOB_FILE, MAIN, OUTCOME_FILE, Cp2kCalculation
+from vibraloom.calculators.cp2k.finished_runs import how_it_ended, is_whole, without_log
 from vibraloom.calculators.cp2k.job_record import kind_of, record_of
 from vibraloom.calculators.cp2k.output_log import diagnose
 from vibraloom.calculators.cp2k.restart_files import latest_start, newest_restart
@@ -93,11 +94,14 @@ class Cp2kParser(Parser):
         if problem is None and (missing := self._missing(kept)):
             problem, outcome = "other", {**outcome, "message": f"CP2K ended normally but {missing}; look at convert.err"}
         restart = newest_restart(names, self._text, self._latest_start(outcome))
+        finished = outcome["finished"] if "finished" in outcome else self._finished(names)
         report = {
             **outcome,
             "problem": problem,
             "scheduler": verdict,
             "restart": None if restart is None else {"file": restart[0], "step": restart[1]},
+            "finished": finished,
+            "progress": len(finished) if finished else -1 if restart is None else restart[1],
             "engine_versions": {"cp2k": outcome.get("engine_version")},
         }
         self.out("report", orm.Dict(report))
@@ -115,6 +119,8 @@ class Cp2kParser(Parser):
             # the converter refused: the log alone would look fine
             refused = json.loads(self._text("error.json"))
             return {**diagnose("\n".join(said)).as_json(), "ended": "aborted", "problem": "other", "message": refused["message"]}
+        if said and not said[0].strip():
+            return without_log(MAIN, "\n".join(said)).as_json()
         outcome = diagnose("\n".join(said)).as_json()
         if outcome["ended"] == "normal" and outcome["problem"] is None:
             outcome |= {"ended": "cut_off", "problem": "truncated", "message": "cut off before the converter had run"}
@@ -137,11 +143,7 @@ class Cp2kParser(Parser):
         """Make the nodes that the files allow; returns their labels."""
         kept = []
         for path in sorted(temporary.glob("trajectory-*.h5")) if temporary is not None else []:
-            trajectory = TrajectoryFile.from_file(path)
-            if outcome.get("partial") or problem is not None:
-                trajectory.label = "partial"
-                trajectory.description = str(outcome.get("message") or "")
-            trajectory.base.attributes.set("partial", bool(outcome.get("partial") or problem is not None))
+            trajectory = trajectory_node(path, str(outcome.get("message") or "") if problem is not None else None)
             self.out(f"trajectories.replica_{int(path.stem.split('-')[1]):02d}", trajectory)
             kept.append("trajectories")
         if (folder / "labels.npz").is_file():
@@ -163,6 +165,19 @@ class Cp2kParser(Parser):
         given = inputs.record.get_dict() if "record" in inputs else {}
         record = record_of(inputs.parameters.get_dict(), inputs.structure.get_ase(), given)
         return latest_start(outcome.get("last_step"), record["every"]) if record["kind"] == "dynamics" else None
+
+    def _finished(self, names: set[str]) -> dict[str, str]:
+        """What the converter would have said: name of each whole run of a label → folder with its output."""
+        stored = self.node.base.repository
+        place = self.node.get_remote_workdir()
+        if JOB_FILE not in stored.list_object_names() or place is None:
+            return {}
+        record = json.loads(stored.get_object_content(JOB_FILE))
+        if record.get("kind") != "label":
+            return {}
+        with self.retrieved.base.repository.as_path() as folder:
+            own = [name for name in (MAIN, *record["followups"]) if f"{name}.out" in names]
+            return {**record.get("finished", {}), **{name: place for name in own if is_whole(how_it_ended(folder, name))}}
 
     def _missing(self, kept: list[str]) -> str | None:
         wanted = {"dynamics": "trajectories", "label": "labels", "optimisation": "structure", "vibrations": "modes"}
@@ -197,6 +212,15 @@ class Cp2kParser(Parser):
             tail = handle.read()
         content: bytes = head + tail
         return content.decode("utf-8", errors="replace")
+
+
+def trajectory_node(path: Path, partial: str | None) -> TrajectoryFile:
+    """A trajectory as a node; ``partial`` says why it is not all that was asked for, None if it is."""
+    trajectory = TrajectoryFile.from_file(path)
+    if partial is not None:
+        trajectory.label, trajectory.description = "partial", partial
+    trajectory.base.attributes.set("partial", partial is not None)
+    return trajectory
 
 
 def label_node(path: Path) -> orm.ArrayData:

@@ -169,24 +169,6 @@ def potential_profile(path: Path, axis: int = 2) -> PlanarAverage:
     return replace(average, value=average.value * EV_PER_HARTREE)
 
 
-def macroscopic_average(value: Array, length: float, window: float) -> Array:
-    """Running average of a periodic profile over ``window`` (Å): A. Baldereschi et al., Phys. Rev. Lett. 61, 734 (1988).
-
-    Args:
-        value: Array with shape (N,).
-        length: (Å) period of the profile.
-        window: (Å) such as the distance between atomic layers.
-
-    Raises:
-        InputError: a window that is not above 0 and at most the period.
-    """
-    if not 0 < window <= length:
-        raise InputError(f"window: {window:g} Å; allowed: above 0, at most the cell's height of {length:g} Å")
-    waves = np.fft.rfftfreq(len(value), length / len(value))
-    averaged: Array = np.fft.irfft(np.fft.rfft(value) * np.sinc(waves * window), len(value))
-    return averaged
-
-
 def vacuum(average: PlanarAverage) -> tuple[float, float] | None:
     """Lower and upper height (Å) of the widest gap between atoms, the upper one maybe above the cell; None below 6 Å."""
     heights = np.sort(average.atoms)

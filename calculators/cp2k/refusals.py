@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -46,14 +45,16 @@ _INSTEAD = (
 )
 
 
-def refuse(atoms: Atoms, settings: Cp2kSettings, wanted: Collection[str], executable: str | Path | None = None) -> list[str]:
+def refuse(atoms: Atoms, settings: Cp2kSettings, wanted: Collection[str]) -> list[str]:
     """Check a calculation before it is made.
+
+    Names of basis sets and potentials are looked up in CP2K's data on this machine. Where there is none, as on a workstation
+    that sends its jobs away, the look-up is left to CP2K, whose message the job then carries.
 
     Args:
         atoms: positions and cell in Å.
         settings: the method.
         wanted: entries of :data:`Wanted`.
-        executable: CP2K, if it is on this machine: its data folder is searched for basis sets and potentials.
 
     Returns:
         Warnings that are kept in the record.
@@ -70,7 +71,7 @@ def refuse(atoms: Atoms, settings: Cp2kSettings, wanted: Collection[str], execut
     _check_metal(settings, asked, metal)
     _check_response(atoms, settings, asked)
     _check_spin(atoms, settings)
-    check_names(_names_of(single_point(atoms, settings)), data_folder(executable))
+    check_names(_names_of(single_point(atoms, settings)), data_folder())
     warnings += _metal_warnings(atoms, settings, metal)
     if "linres" in asked and settings.cutoff < RESPONSE_CUTOFF:
         warnings.append(f"linear response diverges on coarse grids: take cutoff: {RESPONSE_CUTOFF} or more")
@@ -277,6 +278,8 @@ def _metal_warnings(atoms: Atoms, settings: Cp2kSettings, metal: int) -> list[st
             "scf: diagonalisation with smearing"
         ]
     if settings.smearing is not None and dipole_operator(atoms, settings) == "normal":
+        if settings.slab == "in_plane":
+            return ["smeared occupations with slab: in_plane: no dipole is printed; take slab: dipole_correction to have it"]
         return ["smeared occupations: only the dipole's component along the slab's normal has a meaning"]
     return []
 

@@ -1,6 +1,10 @@
 """What is changed in a CP2K input after a failure: small steps, gentlest first, each taken once.
 
 Inputs are nested dicts in the convention of :mod:`.input_text`. Nothing here runs anything.
+
+A remedy that changes the physics (:data:`OTHER_PHYSICS`) is never taken in dynamics: steps before and after it would lie on
+two energy surfaces and be no one ensemble. Such a trajectory ends with its reason instead, and is to be begun anew with the wider
+smearing or the finer grid in its settings. Elsewhere the result is one of the changed input alone, and carries a warning.
 """
 
 from __future__ import annotations
@@ -21,6 +25,13 @@ HOTTEST_ELECTRONS = 1500.0
 """(K) Smearing is not widened beyond this."""
 FRESH = "fresh wavefunction"
 """Name of the remedy after which no earlier wavefunction is read."""
+OTHER_PHYSICS = {
+    "wider smearing": "energy and forces are those of warmer electrons",
+    "finer grid": "linear response was computed on another grid than energy and forces",
+    "fields instead": "linear response failed: the polarizability is that of finite fields",
+    "fields alone": "linear response failed: the polarizability of the fields was not checked against it",
+}
+"""Remedies after which the result is another quantity than the one asked for, and what a reader must know."""
 TIGHT_SCF = 1e-8
 """Convergence of the wavefunction from which linear response starts again."""
 
@@ -37,12 +48,26 @@ def next_input(parameters: Mapping[str, Any], problem: str, tried: Sequence[str]
         The changed input and the words that say what was changed, or None when nothing is left to try.
     """
     for name, remedy in _LADDERS.get(problem, ()):
-        if any(words.split(":")[0] == name for words in tried):
+        if any(words.split(":")[0] == name for words in tried) or (name in OTHER_PHYSICS and _is_dynamics(parameters)):
             continue
         changed = copy.deepcopy(dict(parameters))
         if words := remedy(changed):
             return changed, f"{name}: {words}"
     return None
+
+
+def in_force(remedies: Sequence[str]) -> list[str]:
+    """The words of those remedies that the result rests on: with fields in its place, none of linear response."""
+    fields = any(words.startswith("fields ") for words in remedies)
+    dropped = {name for name, _ in _RESPONSE} if fields else set()
+    return [words for words in remedies if words.split(":")[0] not in dropped]
+
+
+def physics_warnings(remedies: Sequence[str]) -> list[str]:
+    """One line for each remedy in force that changes what was computed."""
+    return [
+        f"{OTHER_PHYSICS[words.split(':')[0]]} ({words})" for words in in_force(remedies) if words.split(":")[0] in OTHER_PHYSICS
+    ]
 
 
 def has_linear_response(parameters: Mapping[str, Any]) -> bool:
@@ -102,6 +127,11 @@ def _number(section: Mapping[str, Any], name: str, default: float) -> float:
 
 
 # --- SCF ---
+
+
+def _is_dynamics(parameters: Mapping[str, Any]) -> bool:
+    run_type = str(parameters.get("GLOBAL", {}).get("RUN_TYPE") or "").upper()
+    return run_type in ("MD", "MOLECULAR_DYNAMICS")
 
 
 def _uses_ot(scf: Section) -> bool:
@@ -165,9 +195,6 @@ def _gentler_mixing(parameters: Section) -> str | None:
 
 
 def _wider_smearing(parameters: Section) -> str | None:
-    run_type = str(parameters.get("GLOBAL", {}).get("RUN_TYPE") or "").upper()
-    if run_type in ("MD", "MOLECULAR_DYNAMICS"):
-        return None  # halfway through a trajectory it would be another energy surface
     words = None
     for smear in sections(parameters, "FORCE_EVAL", "DFT", "SCF", "SMEAR"):
         before = _number(smear, "ELECTRONIC_TEMPERATURE", 300.0)

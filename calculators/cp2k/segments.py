@@ -68,6 +68,7 @@ class Segment:
         energies: rows of the ``.ener`` file.
         cells: (step, cell in Å), or None where it is not printed.
         dipoles: or None.
+        undated: why the dipoles cannot be given to steps, or None.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Segment:
     energies: PrintedEnergies
     cells: tuple[NDArray[np.int64], NDArray[np.float64]] | None
     dipoles: Dipoles | None
+    undated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Joined:
             cell (Å) where it changes.
         folders: where they come from, oldest first.
         notes: what was left out, one line each.
+        missing: quantity that was computed and cannot be used → why.
     """
 
     step: NDArray[np.int64]
@@ -112,13 +115,18 @@ class Joined:
     observables: dict[str, NDArray[Any]]
     folders: list[JoinedFolder]
     notes: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class AmbiguousDipole(InputError):
+    """Dipoles whose steps or branches are not known; everything else of the run is good."""
 
 
 def read_segment(folder: Path, record: dict[str, Any], notes: list[str]) -> Segment | None:
     """One folder of the run; None where it holds no whole frame.
 
     Raises:
-        InputError: not CP2K's output, damaged files, or dipoles that cannot be aligned.
+        InputError: not CP2K's output, or damaged files.
         ComputationError: a frame in the middle lacks its energy, velocity, force or dipole.
     """
     atoms = len(record["numbers"])
@@ -130,7 +138,11 @@ def read_segment(folder: Path, record: dict[str, Any], notes: list[str]) -> Segm
     velocities = read_printed_frames(folder / f"{PROJECT}-vel-1.xyz", atoms)
     forces = read_printed_frames(folder / f"{PROJECT}-frc-1.xyz", atoms)
     cells = read_cells(folder / f"{PROJECT}-1.cell")
-    dipoles = _dipoles(folder, log, record)
+    dipoles, undated = None, None
+    try:
+        dipoles = _dipoles(folder, log, record)
+    except AmbiguousDipole as error:
+        undated = str(error)
     # the last step of a segment is printed whatever the stride
     step = positions.step[positions.step % int(record["every"]) == 0]
     others = {
@@ -158,14 +170,14 @@ def read_segment(folder: Path, record: dict[str, Any], notes: list[str]) -> Segm
     if kept == 0:
         return None
     start = -1 if positions.step[0] == 0 else log.first_step if log.first_step is not None else int(positions.step[0]) - 1
-    return Segment(folder, log, start, step[:kept], positions, velocities, forces, energies, cells, dipoles)
+    return Segment(folder, log, start, step[:kept], positions, velocities, forces, energies, cells, dipoles, undated)
 
 
 def _dipoles(folder: Path, log: Log, record: dict[str, Any]) -> Dipoles | None:
     path = folder / f"{PROJECT}-dipole.dat"
     series = read_dipoles(path)
     if series is None:
-        return None
+        return _of_density(log, record)
     steps: list[int | None] = list(log.moment_steps)
     if not steps and log.first_step is not None:
         # methods that are not announced (xTB) print at every step, the start among them
@@ -173,7 +185,7 @@ def _dipoles(folder: Path, log: Log, record: dict[str, Any]) -> Dipoles | None:
     count = len(series.values)
     # the log and the file are flushed one after the other: where a run is killed, one may be ahead by a print
     if count > len(steps) + 1 or (log.outcome.ended == "normal" and count != len(steps)):
-        raise InputError(
+        raise AmbiguousDipole(
             f"{path}: {count} dipoles, {len(steps)} announced in {PROJECT}.out; which step each belongs to is ambiguous:"
             " print them at every step into a folder of their own"
         )
@@ -192,13 +204,23 @@ def _dipoles(folder: Path, log: Log, record: dict[str, Any]) -> Dipoles | None:
     return Dipoles(step, values, cell)
 
 
+def _of_density(log: Log, record: dict[str, Any]) -> Dipoles | None:
+    """The dipole along a slab's normal, from the density at every step, by the dipole correction; None where there is none."""
+    if not log.dipole_normal_of_step or not is_surface(record):
+        return None
+    step = np.array(sorted(log.dipole_normal_of_step), dtype=np.int64)
+    values = np.array([log.dipole_normal_of_step[each] for each in step.tolist()])
+    return Dipoles(step, np.outer(values, surface_normal(record)), None)
+
+
 def join(folders: Sequence[Path], record: dict[str, Any]) -> Joined | None:
     """Read all folders, oldest first, as one run; None where there is no frame.
 
     A later segment replaces what an earlier one has after the step that the later one starts from.
 
     Raises:
-        InputError: segments with a gap between them, a repeated step with another dipole, or a dipole whose branch is ambiguous.
+        InputError: segments with a gap between them, or a repeated step with another dipole. Dipoles whose steps or branches are
+            ambiguous are left out alone, and :attr:`Joined.missing` says why.
         ComputationError: see :func:`read_segment`.
     """
     notes: list[str] = []
@@ -232,9 +254,16 @@ def join(folders: Sequence[Path], record: dict[str, Any]) -> Joined | None:
     for name in ("potential", "kinetic", "temperature"):
         rows = [getattr(s.energies, name)[np.searchsorted(s.energies.step, t)] for s, t in takes]
         joined.observables[name if name == "temperature" else f"{name}_energy"] = np.concatenate(rows)
-    if all(segment.dipoles is not None for segment, _ in takes):
-        joined.observables |= (dipoles := _joined_dipoles(parts, step, record))
-        if not dipoles:
+    if undated := [segment.undated for segment, _ in parts if segment.undated is not None]:
+        joined.missing["dipole"] = undated[0]
+    elif all(segment.dipoles is not None for segment, _ in takes):
+        try:
+            dipoles = _joined_dipoles(parts, step, record)
+        except AmbiguousDipole as error:
+            joined.missing["dipole"] = str(error)
+            dipoles = {}
+        joined.observables |= dipoles
+        if not dipoles and not joined.missing:
             notes.append("the dipole is left out: in a periodic cell it is one of fractional charges, or without a Berry phase")
     cells = [s.cells[1][np.searchsorted(s.cells[0], t)] for s, t in takes if s.cells is not None]
     if len(cells) == len(takes) and (changing := np.concatenate(cells)).size and (changing != changing[0]).any():
@@ -280,6 +309,8 @@ def _joined_dipoles(
     values: list[NDArray[np.float64]] = []
     cells: list[NDArray[np.float64]] = []
     folded = all(segment.dipoles is not None and segment.dipoles.cell is not None for segment, _ in parts)
+    if not folded and any(segment.dipoles is not None and segment.dipoles.cell is not None for segment, _ in parts):
+        return {}  # a segment that was cut off before its first Berry-phase dipole has another kind
     for segment, end in parts:
         dipoles = segment.dipoles
         assert dipoles is not None
@@ -299,7 +330,7 @@ def _joined_dipoles(
         series, ambiguous = unwrap_dipole(series, np.array(cells))
         if len(ambiguous):
             frame = int(ambiguous[0])
-            raise InputError(
+            raise AmbiguousDipole(
                 f"dipole: between steps {steps[frame - 1]} and {steps[frame]} it changes by nearly half a quantum: its branch is"
                 " ambiguous; print it at every step"
             )

@@ -162,7 +162,6 @@ class MdSettings(Cp2kRecord):
     hartree_every: int = Field(0, ge=0)
     density_every: int = Field(0, ge=0)
     restart_every: int = Field(1, ge=1, description="steps between restart files")
-    stress: bool = False
 
     @model_validator(mode="after")
     def _strides_fit(self) -> MdSettings:

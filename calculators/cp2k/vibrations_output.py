@@ -3,12 +3,16 @@
 Sources of the formats, in CP2K's repository: src/motion/vibrational_analysis.F (``VIB|`` blocks of three modes; the
 displacements in the log have two decimals), src/motion/molden_utils.F (``-VIBRATIONS-1.mol``: wavenumbers and displacements
 with six). Atoms that are fixed take no part in a partial Hessian and have zero displacement.
+
+The infrared intensity is made from the dipoles of the displaced structures and not taken from CP2K, which squares their plain
+differences: a Berry dipole may lie a whole quantum away. Of a slab with smeared occupations only the dipole along the normal has
+a meaning; it is that of the charge density, as the dipole correction prints it, and its intensity has a name of its own.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,8 @@ from vibraloom.spectra.harmonic import KM_PER_MOL_PER_E2_PER_AMU
 from vibraloom.units import ANGSTROM_PER_BOHR, E_ANGSTROM_PER_DEBYE
 
 Array = NDArray[np.float64]
+Move = tuple[int, int, int]
+"""Index of the atom, index of the axis, sign."""
 
 DISPLACEMENT = 0.01
 """(bohr) VIBRATIONAL_ANALYSIS/DX where the input does not say."""
@@ -29,10 +35,12 @@ UNITS = {
     "displacement": "Cartesian, each mode of norm 1",
     "reduced_mass": "amu",
     "infrared": "km/mol",
+    "infrared_normal": "km/mol, the share of d M_z / dQ alone; light polarised along the normal sees three times it",
     "raman": "angstrom^4/amu",
     "depolarisation": "ratio, plane-polarised light",
     "depolarisation_natural": "ratio, natural light",
     "dipole_slope": "e/amu^(1/2), d mu / dQ",
+    "dipole_slope_normal": "e/amu^(1/2), d M_z / dQ along the normal of a slab",
 }
 _LINES = {
     "wavenumber": rb"Frequency \(cm\^-1\)",
@@ -42,7 +50,11 @@ _LINES = {
     "depolarisation_natural": rb"Depol Ratio \(U\)",
     "reduced_mass": rb"Red\.Masses \(a\.u\.\)",
 }
+LARGEST_CHANGE = 0.25
+"""Quanta by which a dipole may lie away from that at rest; beyond it the branch is a guess."""
 _MOVE = re.compile(rb"Energy and Forces for particle: +(\d+) +coordinate: ([XYZ]) ([-+]) D[XYZ]")
+# src/qs_scf_output.F, at the end of each self-consistency
+_SURFACE_DIPOLE = re.compile(rb"\n *the slab \[electrons-Angstroem\]: +([-+]?\d+\.\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,14 @@ class Modes:
         wavenumber: (cm^-1) shape (M,), imaginary ones negative.
         displacement: shape (M, A, 3), Cartesian, each mode of norm 1.
         reduced_mass: (amu) shape (M,), of a displacement of norm 1.
-        infrared: (km/mol) shape (M,), or None.
+        infrared: (km/mol) shape (M,), isotropic: 974.88 km/mol times the square of all three components of d mu / dQ; or None.
+        infrared_normal: (km/mol) shape (M,), of a slab with smeared occupations: 974.88 km/mol times (d M_z / dQ)². It is what
+            the normal component adds to an isotropic intensity, and a third of what light polarised along the normal sees.
         raman: (Å⁴/amu) shape (M,), or None.
         depolarisation: shape (M,), of light polarised in a plane, or None.
         depolarisation_natural: shape (M,), of natural light, or None.
         dipole_slope: (e/amu^1/2) shape (M, 3), d mu / dQ with Q the mass-weighted displacement, or None.
+        dipole_slope_normal: (e/amu^1/2) shape (M,), d M_z / dQ where the other two components mean nothing, or None.
     """
 
     wavenumber: Array
@@ -68,22 +83,26 @@ class Modes:
     depolarisation: Array | None = None
     depolarisation_natural: Array | None = None
     dipole_slope: Array | None = None
+    infrared_normal: Array | None = None
+    dipole_slope_normal: Array | None = None
 
     def arrays(self) -> dict[str, Array]:
         """Name → Array of what is there."""
         return {name: values for name, values in vars(self).items() if values is not None}
 
 
-def read_modes(folder: Path, masses: Array, project: str = "cp2k") -> Modes:
+def read_modes(folder: Path, masses: Array, surface_axis: int | None = None, project: str = "cp2k") -> Modes:
     """Modes of a finished vibrational analysis.
 
     Args:
         folder: with ``cp2k.out``, ``cp2k-VIBRATIONS-1.mol`` and, for the slope of the dipole, ``cp2k-dipole.dat``.
         masses: (amu) Array with shape (A,).
+        surface_axis: lattice vector (0, 1, 2) across the vacuum of a slab, which is Cartesian too; None for all else.
         project: begin of the names.
 
     Raises:
-        InputError: no modes, a damaged file, or a log and a file that contradict each other.
+        InputError: no modes, a damaged file, a log and a file that contradict each other, or a dipole that changed by so much
+            that its branch is a guess.
     """
     log = folder / f"{project}.out"
     text = log.read_bytes()
@@ -101,20 +120,37 @@ def read_modes(folder: Path, masses: Array, project: str = "cp2k") -> Modes:
     if not (norm > 0).all():
         raise InputError(f"{log.name}: mode {int(np.argmin(norm))} moves no atom; damaged: run it again")
     displacement = displacement / norm[:, None, None]
-    return Modes(
+    modes = Modes(
         wavenumber,
         displacement,
         np.einsum("a,mai,mai->m", masses, displacement, displacement),
-        found["infrared"],
-        found["raman"],
-        found["depolarisation"],
-        found["depolarisation_natural"],
-        _slopes(folder, project, text, displacement, masses),
+        raman=found["raman"],
+        depolarisation=found["depolarisation"],
+        depolarisation_natural=found["depolarisation_natural"],
     )
+    replica = folder / f"{project}-r-0.out"
+    series = read_dipoles(folder / f"{project}-dipole.dat") or read_dipoles(replica)
+    moves = [(int(atom) - 1, b"XYZ".index(axis), 1 if sign == b"+" else -1) for atom, axis, sign in _MOVE.findall(text)]
+    step = _displacement(folder / f"{project}.inp") * ANGSTROM_PER_BOHR
+    if surface_axis is not None and (series is None or not series.folded):
+        slope = _slopes(moves, step, _surface_dipoles(replica), displacement, masses)
+        if slope is None:
+            return modes
+        return replace(modes, infrared_normal=infrared_of(slope), dipole_slope_normal=slope[:, 0])
+    if series is None:
+        return modes
+    dipole = series.values * E_ANGSTROM_PER_DEBYE
+    if series.folded and series.cell is not None and len(dipole) == len(moves) + 1:
+        dipole = _on_one_branch(dipole, series.cell.reshape(-1, 3, 3)[0], moves)
+    slope = _slopes(moves, step, dipole, displacement, masses)
+    if slope is not None:
+        return replace(modes, infrared=infrared_of(slope), dipole_slope=slope)
+    # CP2K's own differences are right where no quantum can hide in them
+    return modes if series.folded else replace(modes, infrared=found["infrared"])
 
 
 def infrared_of(slope: Array) -> Array:
-    """(km/mol) Array with shape (M,) of the slopes (e/amu^1/2) with shape (M, 3): 974.88 km/mol per e²/amu."""
+    """(km/mol) Array with shape (M,) of the slopes (e/amu^1/2) with shape (M, 3), or (M, 1): 974.88 km/mol per e²/amu."""
     intensity: Array = KM_PER_MOL_PER_E2_PER_AMU * (slope**2).sum(axis=1)
     return intensity
 
@@ -149,29 +185,45 @@ def _molden(path: Path, atoms: int) -> tuple[Array, Array]:
     return wavenumber, moves
 
 
-def _slopes(folder: Path, project: str, text: bytes, displacement: Array, masses: Array) -> Array | None:
-    """d mu / dQ from the dipoles of the displaced structures; None where they cannot be told apart.
+def _surface_dipoles(path: Path) -> Array:
+    """(e·Å) Array with shape (F, 1), dipole along the normal after each self-consistency, by the dipole correction."""
+    values = _SURFACE_DIPOLE.findall(path.read_bytes()) if path.is_file() else []
+    # of the electrons as they are counted: the dipole is the opposite
+    return -np.array([float(value) for value in values]).reshape(-1, 1)
+
+
+def _slopes(moves: list[Move], step: float, dipole: Array, displacement: Array, masses: Array) -> Array | None:
+    """d mu / dQ, shape (M, C), from dipoles with C components; None where there is not one for each displaced structure.
 
     CP2K moves every coordinate by +DX, then every one by -DX, and ends at rest; all dipoles go into one file.
     """
-    moves = [(int(atom) - 1, b"XYZ".index(axis), 1 if sign == b"+" else -1) for atom, axis, sign in _MOVE.findall(text)]
-    # of a single replica: several would print side by side
-    series = read_dipoles(folder / f"{project}-dipole.dat") or read_dipoles(folder / f"{project}-r-0.out")
-    if series is None or len(series.values) != len(moves) + 1 or len(set(moves)) != len(moves):
+    if len(dipole) != len(moves) + 1 or len(set(moves)) != len(moves):
         return None
-    dipole = series.values * E_ANGSTROM_PER_DEBYE
-    if series.folded and series.cell is not None:
-        # every displaced dipole lies near the one at rest, which is the last
-        whole = np.round((dipole - dipole[-1]) @ np.linalg.inv(series.cell.reshape(-1, 3, 3)[0]))
-        dipole = dipole - whole @ series.cell.reshape(-1, 3, 3)[0]
-    step = _displacement(folder / f"{project}.inp") * ANGSTROM_PER_BOHR
-    slope = np.zeros((*displacement.shape[1:], 3))
+    slope = np.zeros((*displacement.shape[1:], dipole.shape[1]))
     for (atom, axis, sign), value in zip(moves, dipole, strict=False):
         slope[atom, axis] += sign * value / (2 * step)
     # a displacement u of norm 1 by the length s has Q = s (sum of m u²)^1/2
     weight = np.sqrt(np.einsum("a,mai,mai->m", masses, displacement, displacement))
     result: Array = np.einsum("mai,aij->mj", displacement, slope) / weight[:, None]
     return result
+
+
+def _on_one_branch(dipole: Array, cell: Array, moves: list[Move]) -> Array:
+    """Dipoles (e·Å, the last of them at rest) moved by whole quanta e·cell to lie next to that at rest.
+
+    Raises:
+        InputError: one is too far from it for its branch to be known.
+    """
+    quanta = (dipole - dipole[-1]) @ np.linalg.inv(cell)
+    left = np.abs(quanta - np.round(quanta)).max(axis=1)
+    worst = int(left.argmax())
+    if left[worst] > LARGEST_CHANGE:
+        atom, axis, sign = moves[worst]
+        raise InputError(
+            f"dipoles: {'xyz'[axis]} of atom {atom + 1} moved by {'+' if sign > 0 else '-'}DX changes the dipole by "
+            f"{left[worst]:.2f} quanta: its branch is a guess; without a gap take scf: diagonalisation with smearing"
+        )
+    return dipole - np.round(quanta) @ cell
 
 
 def _displacement(path: Path) -> float:

@@ -29,10 +29,13 @@ def read_labels(path: str | Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             labels = {name: stored[name] for name in (*FIELDS, *PERIODIC_FIELDS) if name in stored}
+            several = any(name.startswith("system_") for name in stored.files)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; label frames first") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not an npz file of plain arrays; label frames again") from error
+    if several:
+        raise InputError(f"{path}: several systems; a training takes one; vibraloom dataset export writes all for dp train")
     missing = [name for name in ("positions", "numbers") if name not in labels]
     if missing or not any(name in labels for name in FIELDS[2:]):
         raise InputError(f"{path}: array {', '.join(missing or FIELDS[2:])} is missing; label frames again")
@@ -72,7 +75,7 @@ def split_frames(frames: int, seed: int, validation_fraction: float) -> tuple[ND
 
 
 def register_response_types() -> None:
-    """Teach dpdata the global labels dipole (e·Å) and polarizability (Å³)."""
+    """Teach dpdata dipole (e·Å) and polarizability (Å³), of the frame and of its atoms (all, or all of some types)."""
     from dpdata.data_type import Axis, DataError, DataType
     from dpdata.system import LabeledSystem, System
 
@@ -84,6 +87,15 @@ def register_response_types() -> None:
             shape=(Axis.NFRAMES, 9),
             required=False,
             deepmd_name="polarizability",
+        ),
+        # -1: deepmd-kit writes atomic labels for the labelled types alone
+        DataType("atomic_dipole", np.ndarray, shape=(Axis.NFRAMES, -1, 3), required=False, deepmd_name="atomic_dipole"),
+        DataType(
+            "atomic_polarizability",
+            np.ndarray,
+            shape=(Axis.NFRAMES, -1, 9),
+            required=False,
+            deepmd_name="atomic_polarizability",
         ),
     )
     for system in (System, LabeledSystem):

@@ -58,13 +58,14 @@ class ProbeParser(Parser):
         code = self.node.inputs.code
         found = re.search(program.version, said)
         clock = times.split()
+        # before what it said: a job that was ended has said nothing yet, but its script may have looked at the clock
+        if len(clock) != 4 or "CANCELLED" in (self.node.get_scheduler_stderr() or ""):
+            message = f"{code.full_label}: the job was cut off; look at its folder: verdi calcjob gotocomputer {self.node.pk}"
+            return self.exit_codes.ERROR_DID_NOT_RUN.format(message=message)
         if not found:
             last = next((line for line in reversed((complaint or said).splitlines()) if line.strip()), "nothing")
             message = f"{code.full_label}: {code.filepath_executable} is not {program.name}: it said: {last.strip()[:160]}"
             return self.exit_codes.ERROR_OTHER_PROGRAM.format(message=f"{message}; correct executable or modules")
-        if len(clock) != 4:
-            message = f"{code.full_label}: the job was cut off; look at its folder: verdi calcjob gotocomputer {self.node.pk}"
-            return self.exit_codes.ERROR_DID_NOT_RUN.format(message=message)
         host, submitted, started, ended = clock[0], *map(float, clock[1:])
         report = {"version": found[1], "host": host, "run_seconds": round(ended - started, 3)}
         self.out("report", orm.Dict({**report, "queue_seconds": round(max(0.0, started - submitted), 1)}))

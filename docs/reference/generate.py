@@ -125,6 +125,7 @@ def spec_rows() -> list[tuple[str, ...]]:
     """Key, type, units, default, allowed, description of every key of a spec."""
     from vibraloom.structures import spec as structure_spec
     from vibraloom.workflows import spec as workflow_spec
+    from vibraloom.workflows import words
 
     schema = workflow_spec.json_schema()
     definitions = schema["$defs"]
@@ -132,7 +133,7 @@ def spec_rows() -> list[tuple[str, ...]]:
 
     def walk(prefix: str, name: str) -> None:
         block = schema if name == "Spec" else definitions[name]
-        model = getattr(workflow_spec, name, None) or getattr(structure_spec, name)
+        model = next(found for module in (workflow_spec, words, structure_spec) if (found := getattr(module, name, None)))
         for key, entry in block["properties"].items():
             path = f"{prefix}{key}"
             text = _description(path, entry)
@@ -201,7 +202,12 @@ keys; `vibraloom schema` prints the JSON schema.
 - With `dynamics.engine: cp2k` there are no `labels` and `model`; `functional` (left out: PBE-D3) and `protocol` (left
   out: balanced) say how forces are computed, `response.model` is `dft`, and `length` is a multiple of `every`.
 - With `cp2k`, `raman` needs `response.polarizability_every`, a multiple of `dynamics.every` that leaves room for seven
-  polarizabilities. An interface with a metal slab has its `vdos` alone.
+  polarizabilities. `wannier_every` needs a gap, `potential_every` an interface, `hydrogen_reference` both
+  `potential_every` and a metal.
+- An interface with a metal slab has `ir` along its normal and `vdos`; one with a gap `ir`, `raman` in its plane and `vdos`.
+- `dynamics.model: committee-water` is for a liquid of H2O. `ir` then needs `response.dipole_every` or
+  `polarizability_every`, and `functional`, `protocol` and `basis` are those of these frames.
+- A slab of a compound runs in `cp2k`.
 - Point charges give IR and VDOS; Raman needs a polarizability. `model.targets` must hold what the
   spectra need: dipole for `ir`, polarizability for `raman`, energy always.
 - `by: [layer]` needs an interface.

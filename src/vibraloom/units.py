@@ -56,6 +56,7 @@ DIMENSIONS: dict[str, tuple[str, dict[str, float], str]] = {
     "wavenumber": ("cm^-1", {"cm^-1": 1.0}, "3400 cm^-1"),
     "wavelength": ("nm", {"nm": 1.0}, "532 nm"),
     "electric_field": ("au", {"au": 1.0}, "0.002 au"),
+    "potential": ("V", {"V": 1.0, "mV": 1e-3}, "4.44 V"),
 }
 
 _QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d].*?)\s*$")

@@ -7,7 +7,6 @@ docs/explanation/first-principles.md and prints them; the other tests ask the sa
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,8 @@ SUM_OVER_MOLECULES = 1e-6
 
 
 @pytest.fixture
-def cp2k(project: Path, in_project: Path) -> Iterator[Any]:
+def cp2k(cp2k_program: str, project: Path, in_project: Path) -> Iterator[Any]:
     """The code ``cp2k@localhost``, and a runner that needs no broker."""
-    if shutil.which("cp2k.psmp") is None:
-        pytest.skip("CP2K is missing; run: apt install cp2k")
     from aiida import orm
 
     from vibraloom.workflows.clusters import add

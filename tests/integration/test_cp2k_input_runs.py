@@ -104,7 +104,7 @@ KINDS: dict[str, Callable[[], tuple[Section, Atoms]]] = {
     "optimisation": lambda: (geometry_optimisation(water(), settings(), fixed=[0]), water()),
     "vibrations": lambda: (vibrations(water(), settings(), subset=[1, 2]), water()),
     "dynamics": lambda: (
-        dynamics(water(), settings(), md(ensemble="NVT", wannier_every=2, hartree_every=2, density_every=2, stress=True)),
+        dynamics(water(), settings(), md(ensemble="NVT", wannier_every=2, hartree_every=2, density_every=2)),
         water(),
     ),
     "network": lambda: (committee_network(water(), md(ensemble="NVT")), water()),

@@ -6,7 +6,6 @@ One water in a minimal basis on a coarse grid: what counts is the flow of data, 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,25 +99,23 @@ if call == 1:
     after(7)
     child.kill()
 """
+KILLED_OPTIMISATION = """\
+while call == 1 and child.poll() is None:
+    if Path("cp2k.out").read_text().count("OPTIMIZATION STEP:") >= 4:
+        child.kill()
+    time.sleep(0.005)
+"""
 BROKEN_FOR_A_MARKED_FRAME = """\
 if "0.5555" in Path("structure.xyz").read_text():
     child.kill()
 """
 
 
-@pytest.fixture(scope="session")
-def cp2k() -> str:
-    found = shutil.which("cp2k.psmp")
-    if found is None:
-        pytest.skip("CP2K is missing; run: apt install cp2k")
-    return found
-
-
 Code = Callable[..., Any]
 
 
 @pytest.fixture
-def code(in_project: Path, cp2k: str, tmp_path: Path) -> Iterator[Code]:
+def code(in_project: Path, cp2k_program: str, tmp_path: Path) -> Iterator[Code]:
     """Make a code: CP2K, or a program around it that stops, kills or spoils a run."""
     from aiida import orm
     from aiida.manage import get_manager
@@ -128,10 +125,10 @@ def code(in_project: Path, cp2k: str, tmp_path: Path) -> Iterator[Code]:
     manager.set_runner(manager.create_runner(communicator=None, poll_interval=0.2))  # no broker runs here
 
     def make(body: str | None = None) -> Any:
-        path = Path(cp2k)
+        path = Path(cp2k_program)
         if body is not None:
             path = tmp_path / "cp2k-wrapped"
-            path.write_text(WRAPPER.format(python=sys.executable, cp2k=cp2k, folder=str(tmp_path), body=body))
+            path.write_text(WRAPPER.format(python=sys.executable, cp2k=cp2k_program, folder=str(tmp_path), body=body))
             path.chmod(0o700)
         computer = orm.load_computer("localhost")
         return orm.InstalledCode(label=f"cp2k-{tmp_path.name}", computer=computer, filepath_executable=str(path)).store()
@@ -175,13 +172,30 @@ def handlers(node: Any) -> list[str]:
     return [name for one in considered for name, report in one if report is not None]
 
 
+def stored(node: Any, *, trajectories: bool) -> int:
+    """Bytes in the repository that a job made: of its trajectories alone, or of all."""
+    made = [link.node for link in node.base.links.get_outgoing().all() if "traj" in link.link_label or not trajectories]
+    contents = (
+        one.base.repository.get_object_content(name, mode="rb")
+        for one in made
+        for name in one.base.repository.list_object_names()
+    )
+    return sum(len(content) for content in contents)
+
+
+def optimisation_steps(node: Any) -> list[int]:
+    """Numbers of the steps that the log of an optimisation tells."""
+    log = (Path(node.get_remote_workdir()) / "cp2k.out").read_text(encoding="utf-8")
+    return [int(line.split()[-1]) for line in log.splitlines() if "OPTIMIZATION STEP:" in line]
+
+
 def trajectory(results: Any) -> Trajectory:
     with results["trajectories"]["replica_00"].as_path() as path:
         return read_trajectory(path)
 
 
 def jobs(node: Any) -> list[Any]:
-    return sorted(node.called, key=lambda child: child.ctime)
+    return sorted((child for child in node.called if child.process_label == "Cp2kCalculation"), key=lambda child: child.ctime)
 
 
 @pytest.fixture(scope="session")
@@ -196,7 +210,7 @@ def uninterrupted(code: Code, kept: dict[str, Any]) -> Trajectory:
     if "trajectory" not in kept:
         results, node = run(Cp2kDynamicsWorkChain, job=job(code(), DYNAMICS))
         assert node.is_finished_ok and len(jobs(node)) == 1 and handlers(node) == []
-        kept["trajectory"] = trajectory(results)
+        kept |= {"trajectory": trajectory(results), "node": node}
     found: Trajectory = kept["trajectory"]
     return found
 
@@ -229,16 +243,56 @@ def test_a_trajectory_through_walltime_stops_is_the_uninterrupted_one(
     assert len(acted) >= 2 and set(acted) == {"go_on_after_walltime"}
     assert [child.exit_status for child in jobs(node)] == [410] * len(acted) + [0]
     same(trajectory(results), reference)
-    partial = jobs(node)[0].outputs.trajectories.replica_00
-    assert partial.label == "partial" and partial.base.attributes.get("partial") is True
-    assert 0 < partial.base.attributes.get("last_step") < STEPS
     assert results["trajectories"]["replica_00"].label == ""
+    (alone,) = jobs(whole["node"])
+    assert sum(stored(child, trajectories=True) for child in jobs(node)) <= 1.5 * stored(alone, trajectories=True)
     runs = (tmp_path / "calls").read_text()
     again, node = run(Cp2kDynamicsWorkChain, job=job(engine, DYNAMICS, options={"max_wallclock_seconds": WALLTIME}))
     assert node.is_finished_ok and len(jobs(node)) == 1
     assert (tmp_path / "calls").read_text() == runs, "what was computed is not computed again"
     first, second = (found["trajectories"]["replica_00"].base.repository for found in (results, again))
     assert first.hash() == second.hash()
+
+
+def test_a_chain_that_gives_up_hands_out_the_frames_that_are_there(code: Code) -> None:
+    from aiida import orm
+
+    from vibraloom.workflows.dynamics import Cp2kDynamicsWorkChain
+
+    parameters = {**DYNAMICS, "GLOBAL": {**DYNAMICS["GLOBAL"], "SEED": 8}}
+    results, node = run(Cp2kDynamicsWorkChain, job=job(code(KILLED), parameters), max_iterations=orm.Int(1))
+    assert node.exit_status == 401
+    (child,) = jobs(node)
+    assert "trajectories" not in child.outputs
+    partial = results["trajectories"]["replica_00"]
+    assert partial.label == "partial" and partial.base.attributes.get("partial") is True
+    last = child.outputs.report["last_step"]
+    assert trajectory(results).step.tolist() == list(range(last + 1)) and 0 < last < STEPS
+
+
+def test_a_killed_optimisation_goes_on_with_the_steps_that_are_left(code: Code) -> None:
+    from vibraloom.calculators.cp2k.input_builder import geometry_optimisation
+    from vibraloom.calculators.cp2k.settings import Cp2kSettings
+    from vibraloom.workflows.cp2k import Cp2kBaseWorkChain
+
+    structure = water(0.1)
+    atoms = structure.get_ase()
+    most = 5
+    parameters = geometry_optimisation(
+        atoms,
+        Cp2kSettings.from_protocol(
+            "fast", "PBE", {"cutoff": 120, "force_convergence": 1e-6, "overrides": {"MOTION": {"GEO_OPT": {"MAX_ITER": most}}}}
+        ),
+    )
+    _, node = run(Cp2kBaseWorkChain, job={**job(code(KILLED_OPTIMISATION), parameters), "structure": structure})
+    assert node.exit_status == 410 and "used up its steps" in node.exit_message
+    first, second = jobs(node)
+    assert (first.exit_status, second.exit_status) == (420, 420)
+    steps = [optimisation_steps(child) for child in (first, second)]
+    reached = first.outputs.report["restart"]["step"]
+    assert reached >= 2 and steps[0][0] == 1
+    assert steps[1] == list(range(reached + 1, most + 1)), "MAX_ITER counts over both jobs"
+    assert node.outputs.structure.label == "partial"
 
 
 def test_a_killed_run_is_continued_from_its_newest_restart_file(code: Code, whole: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ One water in a small cell on a coarse grid: what counts is the flow of data, whi
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +32,15 @@ POSITION_NOISE = 2e-6
 """(Å) What an SCF converged to 1e-7 and a wavefunction history that is begun anew leave in the positions after 15 fs."""
 DIPOLE_NOISE = 5e-6
 """(e·Å) The same in the dipole."""
+
+LABEL_WALLTIME = 200
+"""(s) Limit of a label's job; its runs have half of it together."""
+RUNS = ["cp2k", *(f"field_{axis}_{sign}" for axis in "xyz" for sign in ("plus", "minus"))]
+CLOCK = """\
+#!/bin/sh
+# by the clock of the job's script each run takes 30 s, however slow this machine is: three runs fit into one job
+echo $((1000000 + 30 * $(cat ./*.out 2> /dev/null | grep -c "PROGRAM ENDED AT")))
+"""
 
 STOPPED = """\
 #!{python}
@@ -93,6 +101,17 @@ if "stopped" in request["runs"]:
         prepend_text=plain.prepend_text, with_mpi=plain.with_mpi,
     ).store()
     builders["stopped"] = dynamics(stopped, max_wallclock_seconds=request["walltime"])
+if "fields" in request["runs"]:
+    clocked = orm.InstalledCode(
+        label="clocked", computer=plain.computer, filepath_executable=str(plain.filepath_executable),
+        prepend_text=f"{plain.prepend_text}\\nexport PATH={request['program']}:$PATH", with_mpi=plain.with_mpi,
+    ).store()
+    box = orm.StructureData(ase=molecule("H2O", cell=[7.0] * 3, pbc=True))
+    builders["fields"] = Cp2kLabelWorkChain.get_builder_from_protocol(
+        clocked, {"a": box}, "fast", {**coarse, "cutoff": 200},
+        {**job_options(plain), "max_wallclock_seconds": request["label_walltime"]}, functional="PBE",
+        wanted={"polarizability": ["field"]}, converter=python,
+    )
 if "label" in request["runs"]:
     builders["label"] = Cp2kLabelWorkChain.get_builder_from_protocol(
         plain, {"a": orm.StructureData(ase=water)}, "fast", coarse, job_options(plain), functional="PBE",
@@ -115,10 +134,10 @@ for name, run in runs.items():
         ],
     }
     into = pathlib.Path(request["into"])
-    if run.is_finished_ok and name != "label":
+    if run.is_finished_ok and name in ("whole", "stopped"):
         with run.outputs.trajectories.replica_00.as_path() as path:
             shutil.copy(path, into / f"{name}.h5")
-    if run.is_finished_ok and name == "label":
+    if run.is_finished_ok and name in ("label", "fields"):
         with run.outputs.dataset.as_path() as path:
             shutil.copy(path / "labels.npz", into / "labels.npz")
 print(json.dumps(told))
@@ -139,6 +158,7 @@ class Queue(Worker):
             "runs": runs,
             "steps": STEPS,
             "walltime": WALLTIME,
+            "label_walltime": LABEL_WALLTIME,
             "program": program,
             "into": str(into),
             "patience": 240,
@@ -160,15 +180,7 @@ class Queue(Worker):
 
 
 @pytest.fixture(scope="module")
-def cp2k() -> str:
-    found = shutil.which("cp2k.psmp")
-    if found is None:
-        pytest.skip("CP2K is missing; run: apt install cp2k")
-    return found
-
-
-@pytest.fixture(scope="module")
-def queue(cp2k: str, new_project: NewProject, slurm: Slurm) -> Iterator[Queue]:
+def queue(cp2k_program: str, new_project: NewProject, slurm: Slurm) -> Iterator[Queue]:
     made = Queue(new_project(), slurm)
     made.prepare()
     yield made
@@ -176,7 +188,7 @@ def queue(cp2k: str, new_project: NewProject, slurm: Slurm) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def full_queue(cp2k: str, servers: Servers, slurm: Slurm, bare_project: Project) -> Iterator[Queue]:
+def full_queue(cp2k_program: str, servers: Servers, slurm: Slurm, bare_project: Project) -> Iterator[Queue]:
     """The same on a full profile; its daemon must know this Slurm, as one that was started earlier does not."""
     servers.file(bare_project.folder, "queue", servers.make_user("queue"))
     bare_project.run("init", "--full", "full.yaml")
@@ -215,9 +227,11 @@ def assert_label(path: Path) -> None:
     assert abs(by_field / by_response - 1) < 0.02, (by_field, by_response)
 
 
-def test_killed_and_stopped_on_slurm_a_trajectory_is_the_uninterrupted_one(queue: Queue, cp2k: str, tmp_path: Path) -> None:
+def test_killed_and_stopped_on_slurm_a_trajectory_is_the_uninterrupted_one(
+    queue: Queue, cp2k_program: str, tmp_path: Path
+) -> None:
     program, notes = tmp_path / "cp2k-stopped", tmp_path / "notes"
-    text = STOPPED.format(python=sys.executable, cp2k=cp2k, notes=str(notes), seconds=WALLTIME / 2 + 0.5)
+    text = STOPPED.format(python=sys.executable, cp2k=cp2k_program, notes=str(notes), seconds=WALLTIME / 2 + 0.5)
     program.write_text(text, encoding="utf-8")
     program.chmod(0o755)
 
@@ -252,6 +266,26 @@ def test_killed_and_stopped_on_slurm_a_trajectory_is_the_uninterrupted_one(queue
     assert all(run["ok"] and all(job["cached"] for job in run["jobs"]) for run in again.values()), again
     assert queue.slurm.queue() == [] and len(queue.slurm.finished()) == before, "nothing was submitted"
     assert_label(tmp_path / "again" / "labels.npz")
+
+
+def test_the_fields_of_a_label_are_spread_over_jobs_and_each_is_run_once(queue: Queue, cp2k_program: str, tmp_path: Path) -> None:
+    clock = tmp_path / "bin" / "date"
+    clock.parent.mkdir()
+    clock.write_text(CLOCK, encoding="utf-8")
+    clock.chmod(0o755)
+    told = queue.told(queue.ask("fields", into=tmp_path, program=str(clock.parent)))["fields"]
+    assert told["ok"], told["message"]
+    assert [job["status"] for job in told["jobs"]] == [410, 410, 0]
+    folders = [Path(job["folder"]) for job in told["jobs"]]
+    logs = {name: [log for folder in folders if (log := folder / f"{name}.out").is_file()] for name in RUNS}
+    assert {name: len(found) for name, found in logs.items()} == dict.fromkeys(RUNS, 1)
+    for (log,) in logs.values():
+        assert log.read_text(encoding="utf-8", errors="replace").count("PROGRAM ENDED AT") == 1, log
+    last = json.loads((folders[-1] / "job.json").read_text(encoding="utf-8"))
+    assert last["finished"]["cp2k"] == str(folders[0]), "the record says where the others are read"
+    with np.load(tmp_path / "labels.npz", allow_pickle=False) as stored:
+        tensor = stored["polarizability"][0]
+    assert np.all((np.linalg.eigvalsh(tensor) > 0.4) & (np.linalg.eigvalsh(tensor) < 1.8)), "Å³"
 
 
 def test_on_postgresql_and_rabbitmq_a_water_goes_through_slurm_to_its_label(

@@ -136,3 +136,12 @@ def test_eight_waters_go_through_slurm_to_the_database(calculations: Project, sl
     before = jobs
     calculations.run("run", "waters.yaml", timeout=600)
     assert len(slurm.finished()) == before
+
+
+def test_water_on_an_oxide_goes_from_its_structure_to_spectra_by_density_functional_theory(calculations: Project) -> None:
+    shutil.copy(EXAMPLES / "mgo-water.yaml", calculations.folder / "oxide.yaml")
+    calculations.run("run", "oxide.yaml", timeout=6 * 3600)
+    found = entries(calculations)
+    assert set(found) == {"slab_response_parallel", "slab_response_normal", "vdos"}, sorted(found)
+    for entry in found.values():
+        assert entry["context"]["fidelity"] == "DFT" and entry["verdict"]["converged"] is False

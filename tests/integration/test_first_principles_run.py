@@ -109,7 +109,7 @@ def test_the_production_begins_where_the_equilibration_ended(water_project: Proj
 
 
 def test_polarizabilities_stand_at_every_third_step(water_project: Project) -> None:
-    (path,) = (folder / "response-00.npz" for folder, job in jobs(water_project).items() if "polarizability_stride" in job)
+    (path,) = (folder / "response-00.npz" for folder, job in jobs(water_project).items() if "label_stride" in job)
     with np.load(path) as response:
         assert response["step"].tolist() == list(range(21))
         assert response["polarizability_step"].tolist() == list(range(0, 21, 3))

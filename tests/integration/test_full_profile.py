@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -84,6 +85,36 @@ def test_init_is_safe_to_repeat_and_takes_over_what_is_new_in_the_file(servers: 
     error = one_line(bare_project.run("init", "--full", "full.yaml", code=2))
     assert "postgresql.database: maker: holds an AiiDA profile already" in error
     assert not (bare_project.folder / ".vibraloom").exists()
+
+
+def test_a_short_consumer_timeout_is_told_whatever_the_file_says(
+    servers: Servers, bare_project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path_factory.mktemp("bin")
+    servers.rabbitmq.put_control(programs)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    password = servers.make_user("waiter")
+    raised = servers.rabbitmq.control("eval", "application:get_env(rabbit, consumer_timeout).").strip()[len("{ok,") : -1]
+
+    def init() -> str:
+        process = bare_project.start("init", "--full", "full.yaml")
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, f"{out}\n{err}"
+        return err
+
+    servers.file(bare_project.folder, "waiter", password, broker__consumer_timeout_raised="true")
+    servers.rabbitmq.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    try:
+        warning = init()
+        found = findings(bare_project, code=4)["RabbitMQ consumer_timeout"]
+    finally:
+        servers.rabbitmq.control("eval", f"application:set_env(rabbit, consumer_timeout, {raised}).")
+    assert warning.startswith("warning: RabbitMQ ") and "longer than 30 minutes" in warning and "rabbitmq.conf" in warning
+    assert not found["good"] and "longer than 30 minutes" in found["said"]
+
+    servers.file(bare_project.folder, "waiter", password, broker__consumer_timeout_raised="false")
+    assert init() == "", "the server itself says that it is raised"
+    assert "RabbitMQ consumer_timeout" not in findings(bare_project)
 
 
 def test_the_daemon_runs_a_spec_through_rabbitmq_into_postgresql(full_project: Project, servers: Servers) -> None:

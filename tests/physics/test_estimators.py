@@ -136,7 +136,7 @@ def test_welch_resolution_is_the_width_of_a_sharp_line():
 def test_a_block_without_a_segment_is_refused():
     with pytest.raises(InputError, match="leave one without a segment"):
         welch([np.ones((100, 1))], [Pairing.of(0)], 1.0, 59, blocks=(8,))
-    with pytest.raises(InputError, match="correlation_time: 200 fs; allowed: 1 to 99 fs for a series of 100 frames"):
+    with pytest.raises(InputError, match=r"200 fs \(0.2 ps\); allowed: 1 to 99 fs \(0.001 to 0.099 ps\) for .* 100 frames"):
         estimator_for([100], 1.0, correlation_time=200, estimator="welch")
 
 

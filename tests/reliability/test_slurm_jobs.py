@@ -1,5 +1,7 @@
 """kill -9 around jobs in a real Slurm: between sbatch and the recorded job id, of the AiiDA worker, of slurmd.
 
+And what Slurm itself does to jobs: lost nodes, the time limit, an administrator's scancel, a closed partition, requeue.
+
 The proof is kept by others: the program notes each time it runs, and Slurm's own log names each job that ended.
 """
 
@@ -20,6 +22,8 @@ from aiida.engine import CalcJob
 from services.loopback import wait_until
 from services.slurm import Slurm
 
+from vibraloom.calculators.probe.calcjob import ProbeCalculation
+
 if TYPE_CHECKING:
     from tests.conftest import NewProject, Project
 
@@ -29,7 +33,7 @@ SECONDS = 3
 PROGRAM = f"""\
 #!/bin/sh
 echo "$SLURM_JOB_ID" >> runs
-sleep {SECONDS}
+sleep "$(cat "${{0%/*}}/seconds" 2> /dev/null || echo {SECONDS})"
 echo "CP2K version 0 (a program that sleeps)"
 """
 
@@ -82,7 +86,7 @@ from aiida.engine import submit
 from vibraloom.workflows.cluster_test import ClusterTestWorkChain
 
 run = submit(ClusterTestWorkChain, codes={"cp2k": orm.load_code("cp2k@sleeper")})
-end = time.monotonic() + 90
+end = time.monotonic() + 180
 while not run.is_terminated and time.monotonic() < end:
     time.sleep(0.2)
 (job,) = run.called
@@ -112,6 +116,7 @@ class Worker:
         profile = self.project.folder / "sleeper" / "profile.yaml"
         profile.parent.mkdir()
         profile.write_text(PROFILE.format(program=program), encoding="utf-8")
+        self.project.set_options(daemon__timeout=30)  # (s) a machine that computes beside it stops a daemon slowly
         self.project.run("cluster", "add", "./sleeper")
         self._verdi("daemon", "start", "1")
 
@@ -135,7 +140,7 @@ class Worker:
         )
 
     def result(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         told: dict[str, Any] = json.loads(out.splitlines()[-1])
         return told
@@ -158,14 +163,14 @@ class Worker:
                 found.append(process)
         return found
 
-    def wait_for_running_job(self) -> None:
-        """Until a job's program has begun; to Slurm a job runs before slurmd was told to start it."""
+    def running_jobs(self) -> set[str]:
+        """Jobs whose program has begun; to Slurm a job runs before slurmd was told to start it."""
+        begun = (self.project.folder / ".vibraloom" / "slurm").rglob("runs")
+        return set(self.slurm.queue()) & {path.read_text(encoding="utf-8").strip() for path in begun}
 
-        def runs() -> bool:
-            begun = (self.project.folder / ".vibraloom" / "slurm").rglob("runs")
-            return bool(set(self.slurm.queue()) & {path.read_text(encoding="utf-8").strip() for path in begun})
-
-        wait_until(runs, 40, "a job that runs")
+    def wait_for_running_job(self, count: int = 1) -> None:
+        """Until the programs of so many jobs have begun."""
+        wait_until(lambda: len(self.running_jobs()) >= count, 120, f"{count} jobs that run")
 
     def _verdi(self, *arguments: str) -> None:
         command = [str(Path(sys.executable).with_name("verdi")), *arguments]
@@ -229,3 +234,36 @@ def test_a_job_whose_node_is_lost_is_told_so_without_accounting(worker: Worker) 
     # the node comes back by itself when slurmd next reports
     worker.slurm.kill("slurmd")
     worker.slurm.start_node()
+
+
+def test_what_the_time_limit_or_an_administrator_ends_is_told_apart(worker: Worker) -> None:
+    seconds = worker.bin / "seconds"
+    seconds.write_text("200", encoding="utf-8")
+    processes = [worker.submit(), worker.submit()]
+    worker.wait_for_running_job(2)
+    seconds.unlink()
+    late, unwanted = sorted(worker.running_jobs())
+    # slurmctld looks at the limits twice a minute
+    assert worker.slurm.call("scontrol", "update", f"JobId={late}", "EndTime=now+1second").returncode == 0
+    assert worker.slurm.call("scancel", unwanted).returncode == 0
+    told = {each["job_id"]: each for each in (worker.result(process) for process in processes)}
+    states = {str(job.job_id): job.state for job in worker.slurm.finished()}
+    assert (states[late], states[unwanted]) == ("TIMEOUT", "CANCELLED")
+    assert told[late]["exit_status"] == CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME.status
+    # to Slurm it is no failure: the parser says what the job left undone
+    assert told[unwanted]["exit_status"] == ProbeCalculation.exit_codes.ERROR_DID_NOT_RUN.status
+
+
+def test_a_job_waits_for_a_closed_partition_and_is_never_begun_twice_in_its_folder(worker: Worker) -> None:
+    assert worker.slurm.call("scontrol", "update", "PartitionName=debug", "State=DOWN").returncode == 0
+    try:
+        process = worker.submit()
+        wait_until(lambda: len(worker.slurm.queue()) == 1, 120, "a job in the queue")
+        time.sleep(2)
+        assert worker.running_jobs() == set() and process.poll() is None
+    finally:
+        assert worker.slurm.call("scontrol", "update", "PartitionName=debug", "State=UP").returncode == 0
+    worker.wait_for_running_job()
+    requeued = worker.slurm.call("scontrol", "requeue", *worker.running_jobs())
+    assert requeued.returncode != 0 and "disabled" in requeued.stderr
+    assert_one_job(worker, worker.result(process))

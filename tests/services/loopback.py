@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -55,6 +56,28 @@ def folder_for(name: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"vibraloom-{name}-"))
     folder.chmod(0o755)
     return folder
+
+
+def run_by_hand(start: Callable[[Path, list[str]], list[str]], stop: Callable[[Path], None]) -> None:
+    """``start FOLDER [WORD …]`` or ``stop FOLDER`` on the command line of a server's module; start's lines are printed.
+
+    Args:
+        start: takes the folder, which is there, and the further words; returns what the user must know.
+        stop: takes the folder.
+    """
+    if len(sys.argv) < 3 or sys.argv[1] not in ("start", "stop"):
+        raise SystemExit(f"usage: {Path(sys.argv[0]).name} start FOLDER [WORD …] | stop FOLDER")
+    folder = Path(sys.argv[2]).absolute()
+    if sys.argv[1] == "stop":
+        stop(folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stdout.writelines(f"{line}\n" for line in start(folder, sys.argv[3:]))
+
+
+def exports(variables: dict[str, str]) -> list[str]:
+    """Lines for a shell that set these variables."""
+    return [f"export {name}={value}" for name, value in variables.items()]
 
 
 def skip_without(program: str | None, name: str, package: str) -> None:

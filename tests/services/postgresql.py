@@ -11,14 +11,13 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
-from services.loopback import HOST, find_program, folder_for, free_port, skip_without
+from services.loopback import HOST, find_program, folder_for, free_port, run_by_hand, skip_without
 
 PACKAGE = "postgresql"
 SUPERUSER = "postgres"
@@ -118,12 +117,10 @@ def postgresql() -> Iterator[Postgresql]:
         stop(folder)
 
 
+def _start_by_hand(folder: Path, _: list[str]) -> list[str]:
+    server = start(folder)
+    return [f"{server.host}:{server.port}; user and password in {folder / 'server.json'}"]
+
+
 if __name__ == "__main__":
-    verb, name = sys.argv[1:]
-    place = Path(name).absolute()
-    if verb == "start":
-        place.mkdir(parents=True, exist_ok=True)
-        running_server = start(place)
-        print(f"{running_server.host}:{running_server.port}; user and password in {place / 'server.json'}")
-    else:
-        {"stop": stop}[verb](place)
+    run_by_hand(_start_by_hand, stop)

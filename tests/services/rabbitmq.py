@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
-from services.loopback import HOST, answers, find_program, folder_for, free_port, running, skip_without, wait_until
+from services.loopback import HOST, answers, find_program, folder_for, free_port, run_by_hand, running, skip_without, wait_until
 
 PACKAGE = "rabbitmq-server"
 CONSUMER_TIMEOUT = 31_536_000_000
@@ -43,6 +43,14 @@ class Rabbitmq:
         """What ``rabbitmqctl ARGUMENTS`` prints for this server."""
         command = [str(_scripts() / "rabbitmqctl"), "-q", "-n", _node(self), *arguments]
         return subprocess.run(command, env=_environment(self), check=True, capture_output=True, text=True).stdout
+
+    def put_control(self, folder: Path) -> None:
+        """Write the ``rabbitmqctl`` that an administrator of this server has into ``folder``."""
+        words = [f"{key}={value}" for key, value in _environment(self).items()]
+        command = ["env", *words, str(_scripts() / "rabbitmqctl"), "-n", _node(self)]
+        program = folder / "rabbitmqctl"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
 
 
 def program() -> str | None:
@@ -184,12 +192,10 @@ def rabbitmq() -> Iterator[Rabbitmq]:
         stop(folder)
 
 
+def _start_by_hand(folder: Path, _: list[str]) -> list[str]:
+    server = start(folder)
+    return [f"{server.host}:{server.port}; user and password in {folder / 'server.json'}"]
+
+
 if __name__ == "__main__":
-    verb, name = sys.argv[1:]
-    place = Path(name).absolute()
-    if verb == "start":
-        place.mkdir(parents=True, exist_ok=True)
-        started = start(place)
-        print(f"{started.host}:{started.port}; user and password in {place / 'server.json'}")
-    else:
-        {"stop": stop}[verb](place)
+    run_by_hand(_start_by_hand, stop)

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.loopback import find_program, folder_for, free_port, skip_without, wait_until
+from services.loopback import exports, find_program, folder_for, free_port, run_by_hand, skip_without, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd")
 PACKAGES = "slurm-wlm munge"
@@ -227,18 +226,11 @@ def slurm() -> Iterator[Slurm]:
         shutil.rmtree(service.folder, ignore_errors=True)
 
 
-def main() -> None:
-    """``start FOLDER`` or ``stop FOLDER``."""
-    if len(sys.argv) != 3 or sys.argv[1] not in ("start", "stop"):
-        raise SystemExit("usage: python -m services.slurm start|stop FOLDER")
-    service = Slurm(Path(sys.argv[2]).absolute())
-    if sys.argv[1] == "stop":
-        service.stop()
-        return
+def _start_by_hand(folder: Path, _: list[str]) -> list[str]:
+    service = Slurm(folder)
     service.start()
-    for name, value in service.environment.items():
-        sys.stdout.write(f"export {name}={value}\n")
+    return exports(service.environment)
 
 
 if __name__ == "__main__":
-    main()
+    run_by_hand(_start_by_hand, lambda folder: Slurm(folder).stop())

@@ -10,14 +10,13 @@ import getpass
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from services.loopback import find_program, folder_for, free_port, skip_without, wait_until
+from services.loopback import exports, find_program, folder_for, free_port, run_by_hand, skip_without, wait_until
 from services.slurm import Slurm
 
 PACKAGES = "openssh-server openssh-client"
@@ -82,8 +81,9 @@ class Sshd:
         text = SSH_CONFIG.format(host=HOST, folder=self.folder, port=port, user=getpass.getuser())
         (ssh / "config").write_text(text, encoding="utf-8")
         client = self.folder / "bin" / "ssh"
-        client.write_text(f'#!/bin/sh\nexec {find_program("ssh")} -F {ssh}/config "$@"\n', encoding="utf-8")
-        client.chmod(0o755)
+        if not client.exists():  # started again, it may itself be the ssh on PATH
+            client.write_text(f'#!/bin/sh\nexec {find_program("ssh")} -F {ssh}/config "$@"\n', encoding="utf-8")
+            client.chmod(0o755)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's fixed privilege-separation folder
         program = find_program("sshd")
         assert program is not None, f"sshd is not installed; run: apt-get install {PACKAGES}"
@@ -133,19 +133,11 @@ def sshd(slurm: Slurm) -> Iterator[Sshd]:
         shutil.rmtree(service.folder, ignore_errors=True)
 
 
-def main() -> None:
-    """``start FOLDER [NAME=VALUE …]`` or ``stop FOLDER``."""
-    if len(sys.argv) < 3 or sys.argv[1] not in ("start", "stop"):
-        raise SystemExit("usage: python -m services.sshd start FOLDER [NAME=VALUE …] | stop FOLDER")
-    variables = dict(word.split("=", 1) for word in sys.argv[3:])
-    service = Sshd(Path(sys.argv[2]).absolute(), variables)
-    if sys.argv[1] == "stop":
-        service.stop()
-        return
+def _start_by_hand(folder: Path, words: list[str]) -> list[str]:
+    service = Sshd(folder, dict(word.split("=", 1) for word in words))
     service.start()
-    for name, value in service.environment.items():
-        sys.stdout.write(f"export {name}={value}\n")
+    return exports(service.environment)
 
 
 if __name__ == "__main__":
-    main()
+    run_by_hand(_start_by_hand, lambda folder: Sshd(folder, {}).stop())

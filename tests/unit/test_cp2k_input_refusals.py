@@ -93,6 +93,7 @@ def test_the_impossible_is_refused_with_its_reason(atoms: Atoms, chosen: Cp2kSet
         (magnesia(), settings(), ["wannier", "dipole", "stress"], None),
         (gold((3, 3, 2)), settings(), ["forces"], "needs a gap"),
         (gold(), settings(**SMEARED), ["forces", "dipole"], "only the dipole's component along the slab's normal"),
+        (gold(), settings(slab="in_plane", **SMEARED), ["forces"], "no dipole is printed; take slab: dipole_correction"),
         (gold(periodic=True), settings(**SMEARED), ["forces"], "no dipole correction"),
         (gold((1, 1, 3)), settings(kpoints=[4, 4, 1], **SMEARED), ["forces"], None),
         (magnesia(slab=True), settings(), ["wannier", "dipole"], None),
@@ -128,3 +129,9 @@ def test_a_potential_that_cp2k_does_not_have_is_told_before_it_runs() -> None:
     with pytest.raises(InputError, match=r"potential GTH-BLYP-q18 of Pt.*GTH_POTENTIALS has .*GTH-PBE"):
         refuse(platinum, settings("BLYP-D3", **SMEARED), ["forces"])
     assert refuse(platinum, settings("PBE-D3", **SMEARED), ["forces"])
+
+
+def test_without_data_of_cp2k_on_this_machine_names_are_left_to_cp2k(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vibraloom.calculators.cp2k.refusals.data_folder", lambda: None)
+    named = {"FORCE_EVAL": {"SUBSYS": {"KIND": [{"_": "O", "BASIS_SET": "NONE-OF-OURS", "POTENTIAL": "GTH-PBE-q6"}]}}}
+    assert not refuse(cell_of(10.0), settings(overrides=named), ["forces"])

@@ -14,6 +14,8 @@ DYNAMICS: dict[str, Any] = {
     "FORCE_EVAL": {"METHOD": "QS", "DFT": {"CHARGE": 1, "SCF": {"SCF_GUESS": "ATOMIC"}}},
     "MOTION": {"MD": {"STEPS": 100, "TIMESTEP": 0.5}, "PRINT": {"TRAJECTORY": {"EACH": {"MD": 5}}}},
 }
+LABEL: dict[str, Any] = {"GLOBAL": {"RUN_TYPE": "ENERGY_FORCE"}, "FORCE_EVAL": {"METHOD": "QS", "DFT": {"CHARGE": 0}}}
+FOLLOWUP: dict[str, Any] = {"FORCE_EVAL": {"METHOD": "QS", "DFT": {"WFN_RESTART_FILE_NAME": "cp2k-RESTART.wfn"}}}
 RESTART = " &MOTION\n   &MD\n     STEP_START_VAL  40\n   &END MD\n &END MOTION\n &FORCE_EVAL\n &END FORCE_EVAL\n"
 
 Written = Callable[..., dict[str, str]]
@@ -53,8 +55,8 @@ def written(project: Path, tmp_path: Path) -> Iterator[Written]:
 
 
 def run_lines(files: dict[str, str]) -> list[str]:
-    """Lines of the script that start a program."""
-    return [line for line in files["_aiidasubmit.sh"].splitlines() if ".inp'" in line or "convert" in line]
+    """Lines of the script that start a program, with one space between words."""
+    return [" ".join(line.split()) for line in files["_aiidasubmit.sh"].splitlines() if ".inp'" in line or "convert" in line]
 
 
 def test_a_plain_input_gets_name_cell_and_coordinates_and_its_record(written: Written) -> None:
@@ -72,8 +74,7 @@ def test_a_plain_input_gets_name_cell_and_coordinates_and_its_record(written: Wr
 def test_cp2k_its_followups_and_the_converter_run_one_after_the_other(written: Written) -> None:
     from aiida import orm
 
-    followup = {"FORCE_EVAL": {"METHOD": "QS", "DFT": {"WFN_RESTART_FILE_NAME": "cp2k-RESTART.wfn"}}}
-    files = written(followups={"field_z_plus": orm.Dict(followup), "linres": orm.Dict(followup)})
+    files = written(followups={"field_z_plus": orm.Dict(FOLLOWUP), "linres": orm.Dict(FOLLOWUP)})
     lines = run_lines(files)
     wanted = ("cp2k.inp", "field_z_plus.inp", "linres.inp", "vibraloom.calculators.cp2k.convert")
     assert [word in line for word, line in zip(wanted, lines, strict=True)] == [True] * 4
@@ -98,6 +99,90 @@ def test_cp2k_stops_before_the_scheduler_does_unless_the_input_says_when(written
     assert "WALLTIME 3420\n" in written(options={"max_wallclock_seconds": 3600})["cp2k.inp"].replace("3420.0", "3420")
     own = {**DYNAMICS, "GLOBAL": {**DYNAMICS["GLOBAL"], "WALLTIME": 77}}
     assert "WALLTIME 77\n" in written(own, options={"max_wallclock_seconds": 3600})["cp2k.inp"]
+
+
+def test_followups_are_begun_only_while_wall_time_is_left(written: Written) -> None:
+    from aiida import orm
+
+    followups = {"field_z_plus": orm.Dict(FOLLOWUP), "linres": orm.Dict(FOLLOWUP)}
+    plain = written(followups=followups)
+    limited = written(followups=followups, options={"max_wallclock_seconds": 3600})
+    assert "vibraloom_in_time" not in plain["_aiidasubmit.sh"]
+    assert run_lines(limited) == run_lines(plain), "the same commands"
+    script = limited["_aiidasubmit.sh"]
+    for name in followups:
+        line = f"'/bin/false' '-i' '{name}.inp' > '{name}.out' 2> '{name}.err'"
+        assert f"if vibraloom_in_time {name} 3420; then\n{line}\nfi\n" in script
+    assert "vibraloom_in_time cp2k" not in script, "the first run always begins"
+    assert script.index("vibraloom_in_time linres") < script.index("cp2k.convert")
+
+
+@pytest.mark.parametrize("withmpi", [True, False])
+def test_a_followup_is_started_like_the_main_run(written: Written, withmpi: bool) -> None:
+    from aiida import orm
+
+    options = {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 2}, "withmpi": withmpi, "max_wallclock_seconds": 3600}
+    main, followup, _ = run_lines(written(followups={"linres": orm.Dict(FOLLOWUP)}, options=options))
+    assert followup == main.replace("'cp2k.", "'linres.")
+    assert ("mpirun" in followup) is withmpi
+
+
+def of_label(path: str, whole: dict[str, str], followups: dict[str, Any], previous: Any = None) -> Any:
+    """The folder of a label job in which these runs ended well."""
+    from aiida import orm
+    from aiida.common.links import LinkType
+    from ase.build import molecule
+
+    computer = orm.load_computer("localhost")
+    job = orm.CalcJobNode(computer=computer, process_type="aiida.calculations:vibraloom.cp2k")
+    inputs = {
+        "parameters": orm.Dict(LABEL),
+        "structure": orm.StructureData(ase=molecule("H2O", cell=[6, 7, 8], pbc=True)),
+        **{f"followups__{name}": orm.Dict(entry) for name, entry in followups.items()},
+        **({} if previous is None else {"previous": previous}),
+    }
+    for label, node in inputs.items():
+        job.base.links.add_incoming(node.store(), LinkType.INPUT_CALC, label)
+    job.store()
+    folder, report = orm.RemoteData(computer=computer, remote_path=path), orm.Dict({"restart": None, "finished": whole})
+    for label, node in (("remote_folder", folder), ("report", report)):
+        node.base.links.add_incoming(job, LinkType.CREATE, label)
+        node.store()
+    return folder
+
+
+def test_runs_that_earlier_folders_hold_whole_are_not_repeated(written: Written) -> None:
+    from aiida import orm
+
+    runs = {name: {**FOLLOWUP, "GLOBAL": {"PRINT_LEVEL": name}} for name in ("field_z_plus", "field_z_minus", "linres")}
+    first = of_label("/job/1", {"cp2k": "/job/1"}, runs)
+    second = of_label("/job/2", {"cp2k": "/job/1", "field_z_plus": "/job/2"}, runs, first)
+    given = {name: orm.Dict(entry) for name, entry in runs.items()}
+    files = written(LABEL, followups=given, previous=second, options={"max_wallclock_seconds": 3600})
+    assert [line.split("'")[5] for line in run_lines(files)[:-1]] == ["field_z_minus.inp", "linres.inp"]
+    assert "cp2k.inp" not in files and "field_z_plus.inp" not in files
+    record = json.loads(files["job.json"])
+    assert record["finished"] == {"cp2k": "/job/1", "field_z_plus": "/job/2"}
+    assert record["followups"] == list(runs), "they belong to the label all the same"
+    assert ["/job/1/cp2k-RESTART.wfn", "cp2k-RESTART.wfn"] in [link[1:] for link in json.loads(files["links"])]
+
+
+@pytest.mark.parametrize("changed", ["parameters", "followup", "fresh", "structure"])
+def test_runs_with_another_input_are_repeated(written: Written, changed: str) -> None:
+    from aiida import orm
+    from ase.build import molecule
+
+    other = {**FOLLOWUP, "GLOBAL": {"PRINT_LEVEL": "HIGH"}}
+    whole = dict.fromkeys(("cp2k", "field_z_plus"), "/job/1")
+    previous = of_label("/job/1", whole, {"field_z_plus": FOLLOWUP, "linres": FOLLOWUP})
+    given = {"field_z_plus": orm.Dict(other if changed == "followup" else FOLLOWUP), "linres": orm.Dict(FOLLOWUP)}
+    parameters = {**LABEL, "GLOBAL": {**LABEL["GLOBAL"], "PRINT_LEVEL": "HIGH"}} if changed == "parameters" else LABEL
+    inputs: dict[str, Any] = {"record": orm.Dict({"fresh_wavefunction": True})} if changed == "fresh" else {}
+    if changed == "structure":
+        inputs["structure"] = orm.StructureData(ase=molecule("H2O", cell=[6, 7, 9], pbc=True))
+    files = written(parameters, followups=given, previous=previous, **inputs)
+    kept = {"cp2k": "/job/1"} if changed == "followup" else None
+    assert json.loads(files["job.json"]).get("finished") == kept
 
 
 def ended(path: str, restart: dict[str, Any] | None, previous: Any = None) -> Any:

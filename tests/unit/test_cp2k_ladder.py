@@ -69,9 +69,11 @@ def test_the_ladder_of_a_metal_mixes_gently_and_then_widens_the_smearing() -> No
     assert (scf["MAX_SCF"], scf["MIXING"]["ALPHA"], scf["SMEAR"]["ELECTRONIC_TEMPERATURE"]) == (400, 0.1, 600.0)
 
 
-def test_smearing_is_not_changed_within_a_trajectory() -> None:
+def test_what_changes_the_physics_is_not_taken_within_a_trajectory() -> None:
     rungs = climb({**METAL, "GLOBAL": {"RUN_TYPE": "MD"}}, "scf")
     assert [name for name, _ in rungs] == ["longer", "gentler mixing"]
+    rungs = climb({**RESPONSE, "GLOBAL": {"RUN_TYPE": "MD"}}, "linres")
+    assert [name for name, _ in rungs] == ["response preconditioner", "tighter wavefunction"]
 
 
 @pytest.mark.parametrize("problem", ["linres", "stars"])
@@ -239,7 +241,7 @@ def chain(project: Path, tmp_path: Path) -> Iterator[Chain]:
     yield make
 
 
-def ended(process: Any, status: int, *, restart: int | None = None, label: str = "said") -> Any:
+def ended(process: Any, status: int, *, restart: int | None = None, label: str = "said", **told: Any) -> Any:
     """A job of the chain with this exit status, as if it had just ended; returns it."""
     from aiida import orm
     from aiida.common.links import LinkType
@@ -250,7 +252,7 @@ def ended(process: Any, status: int, *, restart: int | None = None, label: str =
     job.set_option("resources", {"num_machines": 1, "num_mpiprocs_per_machine": 1})
     job.base.links.add_incoming(process.ctx.inputs.parameters.store(), LinkType.INPUT_CALC, "parameters")
     job.store()
-    report = orm.Dict({"restart": None if restart is None else {"file": "cp2k-1.restart", "step": restart}})
+    report = orm.Dict({"restart": None if restart is None else {"file": "cp2k-1.restart", "step": restart}, **told})
     folder = orm.RemoteData(computer=computer, remote_path=f"/job/{job.pk}")
     for name, node in {"remote_folder": folder, "report": report}.items():
         node.base.links.add_incoming(job, LinkType.CREATE, name)
@@ -351,6 +353,82 @@ def test_fields_are_not_taken_where_the_user_or_physics_forbids_them(chain: Chai
         assert process.inspect_process().status == 320
 
 
+def finished_well(process: Any) -> Any:
+    """The chain's last job, with all its inputs, as if it had ended well; returns it."""
+    from aiida import orm
+    from aiida.common.links import LinkType
+    from plumpy import ProcessState
+
+    job = orm.CalcJobNode(computer=orm.load_computer("localhost"), process_type="aiida.calculations:vibraloom.cp2k")
+    job.set_option("resources", dict(process.ctx.inputs.metadata.options.resources))
+    nodes = dict(process.ctx.inputs)
+    nodes |= {f"followups__{name}": node for name, node in nodes.pop("followups", {}).items()}
+    for label, node in nodes.items():
+        if isinstance(node, orm.Data):
+            job.base.links.add_incoming(node.store(), LinkType.INPUT_CALC, label)
+    job.store()
+    job.set_process_state(ProcessState.FINISHED)
+    job.set_exit_status(0)
+    process.ctx.iteration += 1
+    process.ctx.children.append(job)
+    process.inspect_process()
+    return job
+
+
+def test_a_chain_that_is_run_again_begins_with_the_inputs_that_did_it_and_climbs_no_ladder(chain: Chain) -> None:
+    first = chain(OT, followups={"field_x_plus": OT})
+    for _ in range(2):
+        ended(first, 310)
+        assert goes_on(first)
+    remedies = first.ctx.remedies
+    job = finished_well(first)
+    again = chain(OT, followups={"field_x_plus": OT})
+    for name in ("parameters", "record", "previous"):
+        assert again.ctx.inputs[name].uuid == job.inputs[name].uuid, name
+    assert dict(again.ctx.inputs.followups)["field_x_plus"].uuid == job.inputs.followups["field_x_plus"].uuid
+    assert again.ctx.remedies == remedies and len(remedies) == 2
+    assert any("the remedies of an earlier run are taken: longer:" in entry.message for entry in logs_of(again))
+    other = chain(METAL, followups={"field_x_plus": OT})
+    assert other.ctx.remedies == [] and other.ctx.inputs.parameters.get_dict() == METAL
+
+
+def test_a_chain_whose_wavefunction_was_made_anew_is_found_again_too(chain: Chain) -> None:
+    first = chain(MD)
+    for _ in range(3):
+        ended(first, 420, restart=7)
+        assert goes_on(first)
+    job = finished_well(first)
+    assert chain(MD).ctx.inputs.record.uuid == job.inputs.record.uuid
+
+
+def test_a_chain_that_needed_no_remedy_or_failed_is_not_remembered(chain: Chain) -> None:
+    from vibraloom.workflows.cp2k_ladder import LADDER
+
+    process = chain(OT)
+    assert LADDER not in finished_well(process).base.extras.all
+    failing = chain(METAL)
+    job = ended(failing, 310)
+    assert goes_on(failing)
+    assert LADDER not in job.base.extras.all
+    assert chain(METAL).ctx.remedies == []
+
+
+def test_fewer_processes_are_remembered_with_their_resources(chain: Chain) -> None:
+    spread = {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 8}}
+    first = chain(OT, options=spread)
+    ended(first, 340)
+    assert goes_on(first)
+    finished_well(first)
+    again = chain(OT, options=spread)
+    assert again.ctx.inputs.metadata.options.resources["num_mpiprocs_per_machine"] == 4
+
+
+def logs_of(process: Any) -> list[Any]:
+    from aiida import orm
+
+    return list(orm.Log.collection.get_logs_for(process.node))
+
+
 @pytest.mark.parametrize(
     ("status", "handler"), [(410, "go_on_after_walltime"), (350, "go_on_after_node_failure"), (420, "go_on_after_cut")]
 )
@@ -377,6 +455,33 @@ def test_a_chain_without_progress_is_stopped_with_its_reason(chain: Chain, statu
     exit_code = process.inspect_process()
     assert exit_code.status == 410
     assert "3 jobs of 600 s without a new step" in exit_code.message and "\n" not in exit_code.message
+
+
+def test_a_label_moves_on_while_runs_are_finished_and_stops_when_none_is(chain: Chain) -> None:
+    process = chain(OT, followups={"field_x_plus": OT, "field_x_minus": OT}, options={"max_wallclock_seconds": 600})
+    names = ["cp2k", "field_x_plus", "field_x_minus"]
+    for count in (1, 2, 2, 2):
+        ended(process, 410, finished=dict.fromkeys(names[:count], "/job"), progress=count)
+        assert goes_on(process)
+    ended(process, 410, finished=dict.fromkeys(names[:2], "/job"), progress=2)
+    exit_code = process.inspect_process()
+    assert exit_code.status == 410 and "3 jobs of 600 s without a new finished run" in exit_code.message
+
+
+def test_modes_that_do_not_fit_into_the_wall_time_are_begun_once_more_and_then_refused(chain: Chain) -> None:
+    process = chain({**OT, "GLOBAL": {"RUN_TYPE": "VIBRATIONAL_ANALYSIS"}}, options={"max_wallclock_seconds": 600})
+    ended(process, 410)
+    assert goes_on(process)
+    ended(process, 410)
+    exit_code = process.inspect_process()
+    assert exit_code.status == 410 and "2 jobs of 600 s without a new result" in exit_code.message
+
+
+def test_an_optimisation_whose_steps_are_used_up_is_not_submitted_again(chain: Chain) -> None:
+    process = chain({**OT, "GLOBAL": {"RUN_TYPE": "GEO_OPT"}})
+    ended(process, 420, restart=200, ended="normal", label="the optimisation used up its steps")
+    exit_code = process.inspect_process()
+    assert exit_code.status == 410 and "used up its steps" in exit_code.message
 
 
 def test_after_two_cut_off_jobs_the_wavefunction_is_made_anew_until_there_is_progress(chain: Chain) -> None:

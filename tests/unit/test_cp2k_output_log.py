@@ -57,6 +57,20 @@ def test_a_fermi_energy_belongs_to_the_step_that_printed_it() -> None:
     assert log.fermi_of_step[10] == log.fermi
 
 
+def test_a_slabs_dipole_belongs_to_its_step_and_points_from_electrons_to_nuclei(tmp_path: Path) -> None:
+    printed = "  Total dipole moment perpendicular to \n  the slab [electrons-Angstroem]:              {:.10f}\n"
+    start = " MD_INI| MD initialization\n"
+    steps = [f" MD| Step number                                                 {step}\n" for step in (7, 8)]
+    # step 7 is evaluated twice: the last one counts
+    body = [printed.format(-0.25), start, printed.format(9.0), printed.format(-0.5), steps[0], printed.format(0.75), steps[1]]
+    path = tmp_path / "cp2k.out"
+    path.write_text(HEAD + "".join(body) + END, encoding="utf-8")
+    log = read_log(path)
+    assert log.dipole_normal_of_step == {6: 0.25, 7: 0.5, 8: -0.75}
+    assert log.dipole_normal == -0.75
+    assert read_log(DATA / "md_one" / "cp2k.out").dipole_normal_of_step == {}
+
+
 def test_the_scf_that_a_walltime_broke_off_is_no_failure() -> None:
     text = (DATA / "logs" / "wall.out").read_text()
     assert "SCF run NOT converged" in text

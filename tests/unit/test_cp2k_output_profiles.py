@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from vibraloom.calculators.cp2k.convert import convert
 from vibraloom.calculators.cp2k.planar_average import (
     dipole_across_vacuum,
     hydrogen_scale,
-    macroscopic_average,
     mean_and_error,
     potential_profile,
     read_planar_average,
@@ -118,13 +118,6 @@ def test_there_is_no_vacuum_level_in_a_filled_or_a_sloping_cell(tmp_path: Path) 
     assert vacuum_level(potential_profile(tmp_path / "a.cube")) is None
 
 
-def test_the_macroscopic_average_removes_what_has_the_period_of_its_window() -> None:
-    z = np.arange(240) * 24.0 / 240
-    smooth = np.cos(2 * np.pi * z / 24)
-    averaged = macroscopic_average(smooth + 5 * np.cos(2 * np.pi * z / 2.0), 24.0, 2.0)
-    np.testing.assert_allclose(averaged, smooth * np.sinc(2.0 / 24.0), atol=1e-12)
-
-
 def test_the_dipole_across_the_vacuum_is_charges_minus_electrons(tmp_path: Path) -> None:
     cell, points = np.diag([5.0, 5.0, 24.0]), 240
     z = np.arange(points) * 24.0 / points
@@ -222,7 +215,8 @@ def test_modes_with_intensities_and_the_slope_of_the_dipole() -> None:
     assert modes.depolarisation.tolist() == [0.539646, 0.124754, 0.550034]
     # the dipoles of the displaced structures give CP2K's own intensities again
     assert modes.dipole_slope is not None
-    np.testing.assert_allclose(infrared_of(modes.dipole_slope), modes.infrared, rtol=1e-3)
+    np.testing.assert_allclose(modes.infrared, [73.133421, 25.615714, 97.218713], rtol=1e-3)
+    np.testing.assert_allclose(infrared_of(modes.dipole_slope), modes.infrared)
     np.testing.assert_allclose(modes.reduced_mass, [1.084674, 1.046391, 1.080416], rtol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(modes.displacement.reshape(3, -1), axis=1), 1.0)
 
@@ -233,9 +227,77 @@ def test_a_partial_hessian_moves_the_free_atoms_alone() -> None:
     assert (modes.wavenumber[:2] < 0).all()
     assert not modes.displacement[:, 0].any()
     assert modes.raman is None
-    assert modes.dipole_slope is not None
     assert modes.infrared is not None
-    np.testing.assert_allclose(infrared_of(modes.dipole_slope), modes.infrared, rtol=1e-3)
+    printed = [139.432505, 71.172587, 54.666580, 68.324434, 33.316131, 67.929604]
+    np.testing.assert_allclose(modes.infrared, printed, rtol=1e-3)
+
+
+BERRY_INTENSITIES = [99.436574, 118.553680, 74.674361]
+"""(km/mol) As the log of ``vibberry`` has them."""
+
+
+def with_another_dipole(folder: Path, print_of: int, change: float) -> None:
+    """The modes of ``vibberry`` with the x component of one printed dipole changed by so many quanta."""
+    shutil.copytree(DATA / "vibberry", folder)
+    path = folder / "cp2k-r-0.out"
+    text = path.read_text()
+    found = list(re.finditer(r"X= +(\S+) Y= +(\S+) Z= +(\S+) +Total= +\S+", text))[print_of]
+    x, y, z = (float(word) for word in found.groups())
+    x += change * 28.81922563
+    line = f"X= {x:.8E} Y= {y:.8E} Z= {z:.8E} Total= {np.hypot(np.hypot(x, y), z):.8f}"
+    path.write_text(text[: found.start()] + line + text[found.end() :])
+
+
+def test_two_processes_print_every_dipole() -> None:
+    modes = read_modes(DATA / "vibberry", MASSES)
+    assert modes.infrared is not None
+    np.testing.assert_allclose(modes.infrared, BERRY_INTENSITIES, rtol=1e-3)
+
+
+@pytest.mark.parametrize("print_of", [0, 3, 6])
+@pytest.mark.parametrize("quanta", [1, -2])
+def test_a_quantum_between_two_displacements_changes_no_intensity(tmp_path: Path, print_of: int, quanta: int) -> None:
+    with_another_dipole(tmp_path / "job", print_of, quanta)
+    modes = read_modes(tmp_path / "job", MASSES)
+    assert modes.infrared is not None
+    np.testing.assert_allclose(modes.infrared, BERRY_INTENSITIES, rtol=1e-3)
+
+
+def test_a_dipole_between_two_branches_is_refused(tmp_path: Path) -> None:
+    with_another_dipole(tmp_path / "job", 3, 0.4)
+    with pytest.raises(InputError, match=r"x of atom 2 moved by -DX changes the dipole by 0\.40 quanta"):
+        read_modes(tmp_path / "job", MASSES)
+
+
+METAL_MASSES = np.array([26.981539] * 8 + [1.008])
+
+
+def test_a_smeared_slab_has_an_intensity_along_its_normal_alone() -> None:
+    modes = read_modes(DATA / "vibmetal", METAL_MASSES, surface_axis=2)
+    assert modes.infrared is None and modes.dipole_slope is None
+    assert modes.dipole_slope_normal is not None
+    assert modes.infrared_normal is not None
+    # the dipole correction counts electrons: third and sixth of its prints are those of +DX and -DX along z
+    charge = -(0.0464105294 - 0.0463213931) / (0.02 * ANGSTROM_PER_BOHR)
+    assert modes.dipole_slope_normal[2] == pytest.approx(charge / np.sqrt(1.008), rel=1e-3)
+    np.testing.assert_allclose(modes.infrared_normal, 974.88 * modes.dipole_slope_normal**2, rtol=1e-5)
+    assert {"infrared_normal", "dipole_slope_normal"} <= set(modes.arrays())
+
+
+def test_without_one_dipole_per_displacement_a_smeared_slab_has_no_intensity(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "vibmetal", tmp_path / "job")
+    log = tmp_path / "job" / "cp2k-r-0.out"
+    log.write_text(log.read_text().replace("the slab [electrons-Angstroem]", "the slab", 1))
+    modes = read_modes(tmp_path / "job", METAL_MASSES, surface_axis=2)
+    assert modes.infrared_normal is None and modes.infrared is None
+
+
+def test_a_plain_dipole_printed_beside_changes_nothing_on_a_slab(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "vibmetal", tmp_path / "job")
+    # without a Berry phase it is cut by the cell's seams
+    shutil.copy(DATA / "vib" / "cp2k-dipole.dat", tmp_path / "job")
+    modes = read_modes(tmp_path / "job", METAL_MASSES, surface_axis=2)
+    assert modes.infrared is None and modes.infrared_normal is not None
 
 
 def vibrations(folder: Path) -> dict[str, Any]:

@@ -244,7 +244,56 @@ def test_an_asymmetric_response_is_the_problem_linres(job: Path) -> None:
     (job / "linres.out").write_text(text)
     outcome = convert(job, record())
     assert outcome.problem == "linres"
-    assert not (job / "labels.npz").exists()
+    # only what cannot be trusted is missing, and the label says so
+    found = labels(job)
+    assert "polarizability_linres" not in found and "polarizability_difference" not in found
+    np.testing.assert_array_equal(found["polarizability"][0], trusted(found["polarizability_field"][0], 3, "fields"))
+    assert np.isfinite(found["energy"]).all() and found["forces"].shape == (1, 3, 3)
+    assert outcome.partial
+    assert len(found["missing"]) == 1
+    assert str(found["missing"][0]).startswith("polarizability_linres: linres.out: linear response: the tensor is asymmetric by")
+
+
+def test_a_field_on_an_unknown_branch_costs_its_polarizability_alone(job: Path) -> None:
+    path = job / "field_x_plus-dipole.dat"
+    lines = path.read_text().splitlines()
+    at = max(index for index, line in enumerate(lines) if line.startswith("    X="))
+    words = lines[at].split()
+    words[1] = f"{float(words[1]) + 0.4 * CELL[0, 0] / 0.20819434:.8E}"
+    lines[at] = "    " + " ".join(words)
+    path.write_text("\n".join(lines) + "\n")
+    outcome = convert(job, record())
+    found = labels(job)
+    assert outcome.problem == "other" and "quarter of a quantum" in outcome.message
+    assert "polarizability_field" not in found
+    np.testing.assert_array_equal(found["polarizability"], found["polarizability_linres"])
+    assert [str(line).split(":")[0] for line in found["missing"]] == ["polarizability_field"]
+    assert found["forces"].shape == (1, 3, 3)
+
+
+def test_a_label_carries_its_remedies_and_warns_of_those_that_change_the_physics(job: Path) -> None:
+    taken = [
+        "longer: SCF cycles 50 to 300",
+        "finer grid: cutoff 200 to 300 Ry",
+        "wider smearing: electronic temperature 300 to 600 K",
+    ]
+    outcome = convert(job, record(remedies=taken, warnings=["basis: small"]))
+    assert outcome.problem is None
+    found = labels(job)
+    assert found["remedies"].tolist() == taken
+    warned = found["warnings"].tolist()
+    assert warned[0] == "basis: small" and len(warned) == 3
+    assert "300 to 600 K" in warned[2] and not any("longer" in line for line in warned)
+    assert "missing" not in found
+
+
+def test_where_fields_took_the_place_of_linear_response_nothing_in_the_label_says_otherwise(job: Path) -> None:
+    taken = ["finer grid: cutoff 200 to 300 Ry", "fields instead: polarizability by ± 0.001 a.u. along three axes"]
+    convert(job, record(followups=FIELDS, remedies=taken))
+    found = labels(job)
+    assert "polarizability_field" in found and not any("linres" in name for name in found)
+    assert found["remedies"].tolist() == taken[1:]
+    assert len(found["warnings"]) == 1 and "that of finite fields" in str(found["warnings"][0])
 
 
 def test_stars_in_the_response_are_the_problem_stars(job: Path) -> None:
@@ -270,10 +319,58 @@ def test_a_main_run_that_failed_gives_no_label(job: Path) -> None:
 
 
 def test_an_executable_that_is_not_cp2k_is_told_with_the_remedy(job: Path) -> None:
-    (job / "cp2k.out").write_text("")
+    (job / "cp2k.out").write_text("usage: something else\n")
     outcome = convert(job, record())
     assert (outcome.ended, outcome.problem) == ("aborted", "input")
     assert "check that the code's path is CP2K" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("said", "ended", "problem"),
+    [
+        ("", "cut_off", "truncated"),
+        ("forrtl: No space left on device\n", "cut_off", "truncated"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0\n", "cut_off", "memory"),
+        ("_aiidasubmit.sh: line 9: /opt/cp2k.psmp: No such file or directory\n", "aborted", "input"),
+        ("cp2k.psmp: error while loading shared libraries: libfftw3.so.3: cannot open\n", "aborted", "input"),
+    ],
+)
+def test_an_empty_log_is_one_that_was_cut_off_unless_the_program_could_not_start(
+    job: Path, said: str, ended: str, problem: str
+) -> None:
+    (job / "cp2k.out").write_text("")
+    (job / "cp2k.err").write_text(said)
+    outcome = convert(job, record())
+    assert (outcome.ended, outcome.problem) == (ended, problem)
+    assert problem == "memory" or "check that the code's path is CP2K" in outcome.message
+
+
+def test_a_field_that_was_not_begun_stops_the_label_at_the_wall_time(job: Path) -> None:
+    (job / "field_x_plus.out").unlink()
+    (job / "field_x_plus.err").write_text("not begun at the wall time: 3 s are left, the longest run of this job took 9 s\n")
+    outcome = convert(job, record())
+    assert (outcome.ended, outcome.problem, outcome.partial) == ("walltime", None, True)
+    finished = json.loads((job / "outcome.json").read_text())["finished"]
+    assert "field_x_plus" not in finished and finished["cp2k"] == str(job)
+
+
+def test_runs_of_an_earlier_job_are_read_where_they_lie(job: Path, tmp_path: Path) -> None:
+    convert(job, record())
+    whole = dict(np.load(job / "labels.npz"))
+    here = tmp_path / "continued"
+    here.mkdir()
+    (here / "structure.xyz").write_bytes((job / "structure.xyz").read_bytes())
+    moved = "field_z_minus"
+    for path in job.glob(f"{moved}*"):
+        path.rename(here / path.name)
+    names = ["cp2k", *record()["followups"]]
+    outcome = convert(here, record(finished={name: str(job) for name in names if name != moved}))
+    assert (outcome.ended, outcome.problem, outcome.partial) == ("normal", None, False)
+    again = dict(np.load(here / "labels.npz"))
+    assert again.keys() == whole.keys()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
+    assert json.loads((here / "outcome.json").read_text())["finished"][moved] == str(here)
 
 
 def test_a_wrong_record_is_refused(job: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vibraloom.calculators.cp2k.printed_frames import read_dipoles, read_energie
 from vibraloom.calculators.cp2k.sampled import load_sampled
 from vibraloom.calculators.cp2k.segments import join
 from vibraloom.errors import ComputationError, InputError
+from vibraloom.files.series import load_series
 from vibraloom.files.trajectory import read_trajectory
 from vibraloom.units import E_ANGSTROM_PER_DEBYE, EV_PER_HARTREE
 
@@ -159,15 +161,31 @@ def test_quanta_between_frames_and_segments_are_undone(run: Path) -> None:
 
 def test_a_jump_of_half_a_quantum_is_ambiguous(run: Path) -> None:
     folded(run / "md_one" / "cp2k-dipole.dat", {5}, 0.48 * CELL[2])
-    with pytest.raises(InputError, match=r"between steps 4 and 5 .* ambiguous"):
-        join([run / "md_one"], record())
+    joined = join([run / "md_one"], record())
+    assert joined is not None
+    assert re.search(r"between steps 4 and 5 .* ambiguous", joined.missing["dipole"])
+    assert "dipole" not in joined.observables and joined.velocities is not None and len(joined.step) == 11
 
 
 def test_more_dipoles_than_the_log_announces_are_ambiguous(run: Path) -> None:
     path = run / "md_one" / "cp2k-dipole.dat"
     path.write_text(path.read_text() + (run / "md_b" / "cp2k-dipole.dat").read_text())
-    with pytest.raises(InputError, match=r"15 dipoles, 11 announced .* ambiguous"):
-        join([run / "md_one"], record())
+    joined = join([run / "md_one"], record())
+    assert joined is not None
+    assert re.search(r"15 dipoles, 11 announced .* ambiguous", joined.missing["dipole"])
+    assert "dipole" not in joined.observables
+
+
+def test_a_trajectory_whose_dipole_is_ambiguous_keeps_the_rest_and_says_what_is_missing(run: Path) -> None:
+    folded(run / "md_one" / "cp2k-dipole.dat", {5}, 0.48 * CELL[2])
+    outcome = convert(run / "md_one", record(remedies=["longer: more"]))
+    assert outcome.problem == "other" and "ambiguous" in outcome.message
+    stored = read_trajectory(run / "md_one" / "trajectory-00.h5")
+    assert stored.velocities is not None and "dipole" not in stored.observables
+    assert [str(line) for line in stored.attributes["remedies"]] == ["longer: more"]
+    assert str(stored.attributes["missing"][0]).startswith("dipole: ")
+    with pytest.raises(InputError, match=r"its dipole was left out .* between steps 4 and 5 .* ambiguous"):
+        load_series(run / "md_one" / "trajectory-00.h5", "dipole")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +207,8 @@ def test_what_a_kill_cut_off_is_left_out_to_the_last_whole_frame(run: Path, name
     assert outcome.last_step == last
     assert outcome.partial
     assert (outcome.ended, outcome.problem) == ("cut_off", "truncated")
-    trajectory = read_trajectory(run / "md_one" / "trajectory-00.h5")
+    assert not (run / "md_one" / "trajectory-00.h5").exists(), "what is retrieved is whole"
+    trajectory = read_trajectory(run / "md_one" / "partial-trajectory-00.h5")
     assert trajectory.step.tolist() == list(range(last + 1))
     assert bool(trajectory.attributes["partial"])
     whole = join([DATA / "md_one"], record())
@@ -299,3 +318,15 @@ def test_energies_of_a_file_without_rows_are_none(tmp_path: Path) -> None:
     assert read_energies(path) is None
     path.write_text("")
     assert read_energies(path) is None
+
+
+def test_stored_segments_take_the_bytes_of_one_trajectory_and_scratch_holds_one_partial_at_a_time(run: Path) -> None:
+    folders = paths(run)
+    retrieved, partial = [], []
+    for count in range(1, len(folders) + 1):
+        here = folders[count - 1]
+        convert(here, record(folders=[f"../{folder.name}" for folder in folders[: count - 1]] + ["."]))
+        retrieved.append(sum(path.stat().st_size for path in here.glob("trajectory-*.h5")))
+        partial.append([folder.name for folder in folders if list(folder.glob("partial-*.h5"))])
+    assert retrieved[:-1] == [0] * (len(folders) - 1) and retrieved[-1] > 0
+    assert partial == [[folder.name] for folder in folders[:-1]] + [[]]

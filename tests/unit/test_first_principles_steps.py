@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import yaml
 
+from vibraloom.app.cli.show import _potential
 from vibraloom.calculators.cp2k.input_builder import dynamics
 from vibraloom.errors import InputError
+from vibraloom.spectra.uncertainty import student_factor
 from vibraloom.structures.build import build
 from vibraloom.workflows import parameters
 from vibraloom.workflows.context import context_of
-from vibraloom.workflows.first_principles import AT_ONCE, at_once, warnings_of
+from vibraloom.workflows.first_principles import AT_ONCE, at_once, potential_of, response_record, warnings_of
 from vibraloom.workflows.launch import check_first_principles
 from vibraloom.workflows.spec import Spec, load_spec
 
@@ -41,7 +43,7 @@ def test_equilibration_has_a_thermostat_and_the_production_has_none() -> None:
     before, after = (parameters.cp2k_dynamics(run, 0, equilibration=flag) for flag in (True, False))
     assert (before.ensemble, before.steps, after.ensemble, after.steps) == ("NVT", 400, "NVE", 4000)
     assert before.temperature == after.temperature == 330.0
-    assert parameters.polarizability_stride(run) == 4
+    assert parameters.label_stride(run) == 4
 
 
 def test_an_equilibration_between_two_frames_is_lengthened_to_the_next() -> None:
@@ -114,6 +116,104 @@ def test_a_metal_slab_gets_smearing_and_holds_its_lowest_layers(fixed_layers: in
     assert settings.scf == "diagonalisation" and settings.smearing is not None
     check_first_principles(run)  # the slab is taken to the middle of its cell
     assert "layers" in parameters.correlation(run, {**report, "molecule": molecules})
+
+
+def test_what_is_kept_at_a_stride_is_kept_of_the_production_alone() -> None:
+    run = slab(None)
+    words = {"model": "dft", "wannier_every": None, "potential_every": "2 fs"}
+    content = {**run.model_dump(mode="json", exclude_none=True), "response": words}
+    run = Spec.model_validate(content)
+    before, after = (parameters.cp2k_dynamics(run, 0, equilibration=flag) for flag in (True, False))
+    assert (before.hartree_every, after.hartree_every, after.wannier_every) == (0, 4, 0)
+    content = {**water().model_dump(mode="json", exclude_none=True), "response": {"wannier_every": "3 fs"}, "spectra": ["ir"]}
+    waters = Spec.model_validate(content)
+    assert parameters.cp2k_dynamics(waters, 0, equilibration=False).wannier_every == 6
+
+
+def test_a_basis_takes_the_place_of_the_protocols() -> None:
+    run = water(basis="TZV2P")
+    settings = parameters.cp2k_settings(run)
+    assert (settings.protocol, settings.basis, settings.cutoff) == ("fast", "TZV2P", 300.0)
+    assert not any("basis" in line for line in warnings_of(run, build(run.system)[0]))
+
+
+def network(**response: Any) -> Spec:
+    run = water(model="committee-water", functional=None, protocol=None)
+    content = run.model_dump(mode="json", exclude_none=True)
+    return Spec.model_validate({**content, "response": response, "spectra": ["ir", "vdos"] if response else ["vdos"]})
+
+
+def test_a_network_says_what_it_is_and_names_its_functional_only_where_frames_are_computed_by_it() -> None:
+    atoms, report = build(water().system)
+    alone, by_dft = network(), network(dipole_every="2 fs")
+    assert [line.split(":")[0] for line in warnings_of(alone, atoms)] == ["committee-water"]
+    assert any("Gamma point" in line for line in warnings_of(by_dft, atoms))
+    contexts = [context_of(run, report, {}, []) for run in (alone, by_dft)]
+    assert [context["fidelity"] for context in contexts] == ["ML", "ML"]
+    assert "electronic_structure" not in contexts[0]["method"]
+    assert contexts[1]["method"]["electronic_structure"]["functional"] == "PBE-D3"
+    assert [parameters.label_stride(run) for run in (alone, by_dft)] == [None, 4]
+    assert response_record(by_dft, {}) == {"label_stride": 4, "failures": {}, "labelled_dipole": True}
+    assert "labelled_dipole" not in response_record(water(), {})
+
+
+def report_of(work: float | None, error: float | None = None) -> dict[str, Any]:
+    return {} if work is None else {"work_function_ev": work, "work_function_standard_error_ev": error}
+
+
+def test_the_potential_stands_on_the_hydrogen_scale_with_both_errors() -> None:
+    words = {"potential_every": "2 fs", "hydrogen_reference": "4.44 V", "hydrogen_reference_error": "0.03 V"}
+    content = slab(None).model_dump(mode="json", exclude_none=True)
+    run = Spec.model_validate({**content, "response": words})
+    found = potential_of(run, [report_of(5.0, 0.04)])
+    assert found is not None
+    assert found["potential_cshe_v"] == pytest.approx(0.56)
+    assert found["potential_cshe_standard_error_v"] == pytest.approx(0.05)
+    assert (found["work_function_ev"], found["work_function_standard_error_ev"]) == (5.0, 0.04)
+    without = Spec.model_validate({**content, "response": {"potential_every": "2 fs"}})
+    assert potential_of(without, [report_of(5.0, None)]) == {"work_function_ev": 5.0, "work_function_standard_error_ev": None}
+    assert potential_of(run, [report_of(None)]) is None
+
+
+def test_of_several_replicas_the_error_is_that_between_them() -> None:
+    content = slab(None).model_dump(mode="json", exclude_none=True)
+    run = Spec.model_validate({**content, "response": {"potential_every": "2 fs"}})
+    found = potential_of(run, [report_of(value, 1e-6) for value in (4.9, 5.0, 5.1)])
+    assert found is not None and found["work_function_ev"] == pytest.approx(5.0)
+    assert found["work_function_standard_error_ev"] == pytest.approx(0.1 / np.sqrt(3) * student_factor(3))
+
+
+def test_show_tells_the_potential_in_words() -> None:
+    record = {"work_function_ev": 5.0, "work_function_standard_error_ev": None}
+    assert _potential(None) is None
+    assert _potential(record) == "work function 5.000 eV, standard error unknown"
+    scale = {
+        "potential_cshe_v": 0.56,
+        "potential_cshe_standard_error_v": 0.05,
+        "hydrogen_reference_v": 4.44,
+        "hydrogen_reference_standard_error_v": 0.03,
+    }
+    said = _potential({**record, "work_function_standard_error_ev": 0.04, **scale})
+    assert said == (
+        "0.560 ± 0.050 V against the computational hydrogen electrode "
+        "(work function 5.000 ± 0.040 eV; reference 4.440 ± 0.030 V)"
+    )
+
+
+def test_an_insulating_slab_keeps_its_levels_full_and_takes_fields_in_its_plane() -> None:
+    run = load_spec(EXAMPLES / "mgo-water.yaml")
+    settings = parameters.cp2k_settings(run)
+    assert (settings.scf, settings.smearing) == ("ot", None)
+    assert parameters.label_axes(run) == "xy"
+    atoms, report = build(run.system)
+    held = parameters.held_atoms(run, atoms.positions[:, 2], atoms.arrays["molecule"].tolist())
+    # the lower of two planes, of both elements
+    assert sorted({atoms.symbols[index] for index in held}) == ["Mg", "O"]
+    assert 2 * len(held) == np.sum(atoms.arrays["molecule"] < 0) and np.ptp(atoms.positions[held, 2]) < 1e-6
+    assert any("Gamma point in a cell 6.0 Å wide is too small" in line for line in warnings_of(run, atoms))
+    raman = {**run.model_dump(mode="json", exclude_none=True), "spectra": ["raman"], "response": {"polarizability_every": "2 fs"}}
+    check_first_principles(Spec.model_validate(raman))  # no field along the vacuum
+    assert "layers" in parameters.correlation(run, {**report, "molecule": atoms.arrays["molecule"].tolist()})
 
 
 def test_a_method_that_is_impossible_for_the_system_is_refused_before_anything_runs() -> None:

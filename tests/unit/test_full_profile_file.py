@@ -146,3 +146,23 @@ def test_no_representation_shows_a_password(tmp_path: Path, monkeypatch: pytest.
 )
 def test_releases_of_rabbitmq_that_cut_off_long_runs(release: str, limited: bool) -> None:
     assert has_consumer_timeout(release) is limited
+
+
+@pytest.mark.parametrize(
+    ("answer", "host", "minutes"),
+    [
+        ("{{ok,1800000},[35955,5672]}", "127.0.0.1", 30.0),
+        ("{{ok,undefined},[5672]}", "localhost", float("inf")),
+        ("{{ok,1800000},[35955,5673]}", "127.0.0.1", None),
+        ("{{ok,1800000},[35955,5672]}", "broker.example.org", None),
+        ("Only root or rabbitmq can run rabbitmqctl", "127.0.0.1", None),
+    ],
+)
+def test_consumer_timeout_is_taken_from_the_server_of_this_port_on_this_machine(
+    answer: str, host: str, minutes: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "rabbitmqctl"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert Broker(host, 5672, str(tmp_path), SECRET).consumer_timeout() == minutes

@@ -23,6 +23,8 @@ FULL = {
     "interface": EXAMPLES / "au111-water-full.yaml",
     "liquid": EXAMPLES / "water8-aimd-full.yaml",
 }
+COMPOUND = EXAMPLES / "mgo-water.yaml"
+"""Has the material of a slab, which excludes its element."""
 
 
 def keys_of(model: type[BaseModel], content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -37,12 +39,13 @@ def keys_of(model: type[BaseModel], content: dict[str, Any], path: tuple[str, ..
 
 
 def loaded(kind: str) -> dict[str, Any]:
-    return yaml.safe_load(FULL[kind].read_text(encoding="utf-8"))
+    return yaml.safe_load(FULL.get(kind, COMPOUND).read_text(encoding="utf-8"))
 
 
 FREE_TEXT = {("labels", "functional"), ("labels", "basis"), ("resources", "computer"), ("deposit", "collection")}
 """Keys that take any text; what it names is looked up when the run begins."""
 EVERY_KEY = [(kind, path) for kind in FULL for path in keys_of(Spec, loaded(kind))]
+EVERY_KEY.append(("compound", ("system", "slab", "material")))
 
 
 def run_with(tmp_path: Path, content: Any) -> tuple[int, str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
+from vibraloom.app.cli.spectrum.command import SpectrumCommand
 from vibraloom.app.cli.spectrum.options import FILE, Output, Sources, check, finish, output_options, temperature_option
 from vibraloom.app.cli.spectrum.work import Work
 from vibraloom.errors import InputError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _QUANTITIES = ("infrared", "raman", "vdos", "dielectric")
 
 
-@click.command()
+@click.command(cls=SpectrumCommand)
 @click.option("--phonopy", "phonopy", type=FILE, help="phonopy.yaml or its folder; FORCE_SETS and BORN are taken from beside it.")
 @click.option("--derivatives", type=FILE, help=".npz of a harmonic job, instead of --phonopy.")
 @click.option("--born", type=FILE, help="BORN file elsewhere.")
@@ -104,11 +105,15 @@ def _read(
         return HarmonicDerivatives(**read_phonopy(source, born=born, raman=raman, raman_unit=raman_unit))
     try:
         with np.load(source, allow_pickle=False) as arrays:
-            return HarmonicDerivatives.from_arrays({name: arrays[name] for name in arrays.files})
+            found = {name: arrays[name] for name in arrays.files}
     except FileNotFoundError as error:
         raise InputError(f"{source}: no such file") from error
     except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
-        raise InputError(f"{source}: not a NumPy archive of a harmonic job") from error
+        raise InputError(f"{source}: not a NumPy archive of a harmonic job; give its .npz, or --phonopy") from error
+    try:
+        return HarmonicDerivatives.from_arrays(found)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def _masses(isotopes: tuple[str, ...]) -> dict[str, float]:

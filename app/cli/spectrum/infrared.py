@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import click
 
+from vibraloom.app.cli.spectrum.command import SpectrumCommand
 from vibraloom.app.cli.spectrum.optics import (
     TITLES,
     Optics,
@@ -41,7 +42,7 @@ class Infrared(Estimate, Optics):
     """Options of the experiment and those that every spectrum shares."""
 
 
-@click.command()
+@click.command(cls=SpectrumCommand)
 @click.option(
     "--dipole",
     "paths",

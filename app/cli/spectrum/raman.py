@@ -7,6 +7,7 @@ from typing import Unpack
 
 import click
 
+from vibraloom.app.cli.spectrum.command import SpectrumCommand
 from vibraloom.app.cli.spectrum.options import (
     FILE,
     Estimate,
@@ -25,7 +26,7 @@ from vibraloom.app.cli.spectrum.options import (
 from vibraloom.app.cli.spectrum.work import Work
 
 
-@click.command()
+@click.command(cls=SpectrumCommand)
 @click.option(
     "--polarizability",
     "paths",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
+from vibraloom.app.cli.spectrum.command import SpectrumCommand
 from vibraloom.app.cli.spectrum.options import (
     FILE,
     Estimate,
@@ -76,7 +77,7 @@ class Surface(Estimate):
     timestep: float | None
 
 
-@click.command()
+@click.command(cls=SpectrumCommand)
 @click.option("--dipole", type=FILE, multiple=True, help="Dipole per frame: 3 columns; z out of the liquid.")
 @click.option("--polarizability", type=FILE, multiple=True, help="With --dipole: polarizability per frame, 6 or 9 columns.")
 @click.option(

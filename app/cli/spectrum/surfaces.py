@@ -14,19 +14,17 @@ from vibraloom.errors import InputError
 from vibraloom.files.elements import SYMBOLS
 from vibraloom.files.frames import Recording, kinetic_temperature
 from vibraloom.files.numpy_arrays import finite, read_array
-from vibraloom.files.series import unit_of
-from vibraloom.files.velocities import read_positions, read_velocities
+from vibraloom.files.series import named_order, unit_of
+from vibraloom.files.velocities import WITHOUT_ATOMS, read_positions, read_velocities
 from vibraloom.spectra.molecular_pairs import Molecules
 from vibraloom.spectra.pair_cutoff import cell_geometry
-from vibraloom.spectra.raman import symmetric_tensors
+from vibraloom.spectra.raman import square_tensors
 from vibraloom.spectra.sfg import depth_window
 from vibraloom.spectra.sfg_bonds import WaterBonds, water_bonds
 from vibraloom.structures.molecules import assign_molecules
 
 Array = NDArray[np.float64]
 
-_SQUARE = [0, 3, 5, 3, 1, 4, 5, 4, 2]
-"""Where the nine elements of a tensor stand in xx yy zz xy yz zx."""
 _EVEN = 0.05
 """Molecules whose heights, as angles of the cell, have a mean vector shorter than this fill the cell evenly: no slab."""
 
@@ -69,8 +67,7 @@ def read_molecules(
             raise InputError(
                 f"{path}: {tensors.shape[2]} columns in an unknown order; name it, e.g. --components xx,yy,zz,xy,yz,zx"
             )
-        flat = symmetric_tensors(tensors.reshape(-1, tensors.shape[2]), components)[0]
-        tensors = flat[:, _SQUARE].reshape(*tensors.shape[:2], 3, 3)
+        tensors = square_tensors(tensors, named_order(path, tensors, components) or components)
     elif components is not None:
         raise InputError(f"{path}: polarizability has shape {tensors.shape}; leave --components out")
     weights = None
@@ -117,8 +114,15 @@ def read_water_bonds(
         InputError: what the readers refuse, frames or atoms that differ, no water, a second cell, velocities of another
             temperature.
     """
-    places = read_positions(positions, timestep=timestep, unit=position_unit, elements=elements, topology=topology)
-    moving = read_velocities(velocities, timestep=timestep, unit=velocity_unit, elements=elements, topology=topology)
+    # of two formats, one of which names its atoms, only the other takes them
+    mixed = (positions.suffix.lower() in WITHOUT_ATOMS) != (velocities.suffix.lower() in WITHOUT_ATOMS)
+
+    def atoms_for(path: Path) -> dict[str, Any]:
+        named = mixed and path.suffix.lower() not in WITHOUT_ATOMS
+        return {"topology": None if named else topology, "elements": elements if named or not mixed else None}
+
+    places = read_positions(positions, timestep=timestep, unit=position_unit, **atoms_for(positions))
+    moving = read_velocities(velocities, timestep=timestep, unit=velocity_unit, **atoms_for(velocities))
     _check_alike(positions, places, velocities, moving)
     lattice = _one_cell(positions, places.cell, cell)
     frames = np.asarray(places.values)

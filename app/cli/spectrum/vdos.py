@@ -7,6 +7,7 @@ from typing import Unpack
 
 import click
 
+from vibraloom.app.cli.spectrum.command import SpectrumCommand
 from vibraloom.app.cli.spectrum.options import (
     FILE,
     Estimate,
@@ -21,10 +22,9 @@ from vibraloom.app.cli.spectrum.options import (
     trajectory_options,
 )
 from vibraloom.app.cli.spectrum.work import WatchedFrames, Work
-from vibraloom.errors import InputError
 
 
-@click.command()
+@click.command(cls=SpectrumCommand)
 @click.option(
     "--trajectory",
     "path",
@@ -59,19 +59,17 @@ def vdos(
         )
     frames = WatchedFrames(found.velocities)
     work.enter("correlating", frames.shape[0], frames.taken, "frames")
-    try:
-        spectrum = density_of_states(
-            frames,
-            found.masses,
-            found.timestep,
-            temperature=temperature,
-            groups=found.groups() if group_by == "species" else None,
-            **estimator_of(estimate),
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}" if str(error).startswith("velocities: ") else str(error)) from error
-    check_kinetic(path, spectrum.conventions.extra["kinetic_temperature"], temperature)
+    spectrum = density_of_states(
+        frames,
+        found.masses,
+        found.timestep,
+        temperature=temperature,
+        groups=found.groups() if group_by == "species" else None,
+        **estimator_of(estimate),
+    )
+    kinetic = spectrum.conventions.extra["kinetic_temperature"]
+    check_kinetic(path, kinetic, temperature)
     notes = list(found.notes)
     if temperature is None:
-        notes.append("temperature taken from the mean kinetic energy of the velocities")
+        notes.append(f"temperature taken from the mean kinetic energy of the velocities: {kinetic:.4g} K")
     finish(spectrum, work, sources, estimate, "Vibrational density of states", notes)

@@ -1,0 +1,200 @@
+"""Labelled frames from a folder in which CP2K ran: a label job of this project, or any molecular dynamics that printed forces.
+
+Of a label job: ``labels.npz``, or what :func:`.labels.labels_of` reads from its files. Of molecular dynamics: energies and forces
+of the steps that ``NAME-pos-1.xyz``, ``NAME-frc-1.xyz`` and ``NAME-1.ener`` all hold; of a periodic cell also ``NAME-1.cell``, or
+the cell that the log ``NAME.out`` prints. Dipoles of dynamics are left out: they are known modulo a quantum, and their files
+carry no step numbers. Positions and forces of dynamics have single precision, 6e-8 of their size.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibraloom.calculators.cp2k.labels import labels_of
+from vibraloom.calculators.cp2k.output_log import read_log
+from vibraloom.calculators.cp2k.printed_frames import FORCE_FACTOR, read_cells, read_energies, read_printed_frames
+from vibraloom.calculators.cp2k.segments import PROJECT
+from vibraloom.errors import InputError
+from vibraloom.files.dataset import LABELS, LABELS_FILE, RECORD_FILE, Dataset, FrameSet, read_dataset, read_label_arrays
+from vibraloom.files.elements import SYMBOLS
+
+SETTLED = 0.25
+"""Quanta by which Wannier sum and Berry phase may differ for the branch of the dipole to be known."""
+_CELL = re.compile(rb"CELL(?:_TOP)?\| Vector ([abc]) \[angstrom\]:?\s+([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)")
+_PERIODIC = re.compile(rb"POISSON\| Periodicity\s+(\w+)")
+_PERIODIC_INPUT = re.compile(rb"^\s*PERIODIC\s+(\w+)", re.IGNORECASE | re.MULTILINE)
+_MARKS = (f"{PROJECT}.out", "*-frc-1.xyz")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a folder gave: frames, how they were computed, and what is to be known about them."""
+
+    system: FrameSet
+    method: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def is_cp2k(folder: Path) -> bool:
+    """Whether CP2K ran in this folder, as far as its files tell."""
+    return folder.is_dir() and any(next(folder.glob(mark), None) for mark in _MARKS)
+
+
+def read_cp2k(folder: str | Path) -> Finished | Dataset:
+    """The frames of a finished folder; a Dataset where a whole one lies in it.
+
+    Raises:
+        InputError: neither labels nor printed forces, files of another run, or what is damaged.
+        ComputationError: the run of a label job gave no forces or a polarizability that cannot be one.
+    """
+    place = Path(folder)
+    if (place / LABELS_FILE).is_file() and (place / RECORD_FILE).is_file():
+        return read_dataset(place)
+    record = _json(place / "job.json")
+    if (place / LABELS_FILE).is_file():
+        return _label_job(place, read_label_arrays(place / LABELS_FILE), record)
+    if record.get("kind") == "label" and (place / f"{PROJECT}.out").is_file():
+        names = [PROJECT, *(name for name in record.get("followups", []) if (place / f"{name}.out").is_file())]
+        logs = {name: read_log(place / f"{name}.out") for name in names}
+        good = {name: log for name, log in logs.items() if log.outcome.ended == "normal" and log.outcome.problem is None}
+        if PROJECT not in good:
+            raise InputError(f"{place}/{PROJECT}.out: {logs[PROJECT].outcome.message}; run it again")
+        return _label_job(place, labels_of(place, record, good), record)
+    return _dynamics(place, record)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); damaged") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _label_job(place: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> Finished:
+    """Frames of the arrays that :mod:`.labels` describes."""
+    missing = [name for name in ("numbers", "positions", "energy") if name not in arrays]
+    if missing:
+        raise InputError(f"{place / LABELS_FILE}: array {missing[0]} is missing; not labels of this project, or damaged")
+    flags = [bool(flag) for flag in record.get("pbc", [True] * 3 if "cell" in arrays else [False] * 3)]
+    labels = {name: np.asarray(arrays[name], dtype=np.float64) for name in LABELS if name in arrays}
+    notes = []
+    if "dipole" in labels and "dipole_quantum" in arrays:
+        settled = _settled(labels["dipole"], arrays)
+        if settled is None:
+            del labels["dipole"]
+            notes.append("dipole absent: known modulo its quantum alone, and the Wannier centres do not tell the branch")
+        else:
+            labels["dipole"] = settled
+    if absent := [name for name in record.get("followups", []) if not (place / f"{name}.out").is_file()]:
+        notes.append(f"partial: {', '.join(absent)} did not run")
+    system = FrameSet(
+        numbers=np.asarray(arrays["numbers"], dtype=np.int64),
+        pbc=(flags[0], flags[1], flags[2]),
+        positions=np.asarray(arrays["positions"], dtype=np.float64),
+        cell=np.asarray(arrays["cell"], dtype=np.float64) if any(flags) else None,
+        labels=labels,
+        molecule=np.asarray(arrays["molecule"], dtype=np.int64) if "molecule" in arrays else None,
+    )
+    method = record.get("method") or {}
+    return Finished(system, {"engine": "cp2k", **method} if method else {}, tuple(notes))
+
+
+def _settled(dipole: NDArray[np.float64], arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+    """Dipole (e·Å) (F, 3) on the branch nearest to the sum over the molecules, or None where that says nothing."""
+    if "wannier_minus_berry" not in arrays or (np.asarray(arrays["molecule"]) < 0).any():
+        return None
+    if (np.abs(arrays["molecular_charge"]) > 0.5).any():
+        return None  # an ion's dipole depends on the origin
+    away = np.einsum("fi,fij->fj", arrays["wannier_minus_berry"], np.linalg.inv(arrays["dipole_quantum"]))
+    if np.abs(away).max() > SETTLED:
+        return None
+    return np.asarray(arrays["molecular_dipole"].sum(axis=1) - arrays["wannier_minus_berry"]).reshape(dipole.shape)
+
+
+def _dynamics(place: Path, record: Mapping[str, Any]) -> Finished:
+    printed = sorted(place.glob("*-frc-1.xyz"))
+    if not printed:
+        raise InputError(f"{place}: neither {LABELS_FILE} nor *-frc-1.xyz; CP2K must print forces: MOTION/PRINT/FORCES")
+    if len(printed) > 1:
+        raise InputError(f"{place}: {printed[0].name} and {printed[1].name}: forces of several runs; keep one run per folder")
+    name = printed[0].name.removesuffix("-frc-1.xyz")
+    positions_file = place / f"{name}-pos-1.xyz"
+    numbers = _numbers(positions_file)
+    positions = read_printed_frames(positions_file, len(numbers))
+    forces = read_printed_frames(printed[0], len(numbers))
+    energies = read_energies(place / f"{name}-1.ener")
+    if positions is None or forces is None or energies is None:
+        absent = positions_file if positions is None else printed[0] if forces is None else place / f"{name}-1.ener"
+        raise InputError(f"{absent}: missing or empty; positions, forces and energies of the same steps are needed")
+    cells = read_cells(place / f"{name}-1.cell")
+    kept = np.intersect1d(np.intersect1d(positions.step, forces.step), energies.step)
+    if cells is not None:
+        kept = np.intersect1d(kept, cells[0])
+    if len(kept) == 0:
+        raise InputError(f"{place}: no step of which positions, forces and energy were all printed; print them at the same steps")
+    cell, pbc = _cell_and_pbc(place / f"{name}.out", record, fixed=cells is None)
+    if cells is not None and any(pbc):
+        cell = cells[1][np.searchsorted(cells[0], kept)]
+    at = {"positions": np.searchsorted(positions.step, kept), "forces": np.searchsorted(forces.step, kept)}
+    system = FrameSet(
+        numbers=numbers,
+        pbc=pbc,
+        positions=np.array(positions.frames, dtype=np.float64)[at["positions"]],
+        cell=None if cell is None else np.broadcast_to(cell, (len(kept), 3, 3)).copy(),
+        labels={
+            "energy": energies.potential[np.searchsorted(energies.step, kept)],
+            "forces": np.array(forces.frames, dtype=np.float64)[at["forces"]] * FORCE_FACTOR,
+        },
+        source_frame=kept,
+    )
+    method = record.get("method") or {}
+    return Finished(system, {"engine": "cp2k", **method} if method else {})
+
+
+def _numbers(path: Path) -> NDArray[np.int64]:
+    try:
+        with path.open(encoding="utf-8") as handle:
+            count = int(handle.readline())
+            handle.readline()
+            symbols = [handle.readline().split()[0] for _ in range(count)]
+        return np.array([SYMBOLS.index(symbol.capitalize()) for symbol in symbols], dtype=np.int64)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); print the trajectory in XYZ format") from error
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path}: no frame with symbols of elements ({error}); print the trajectory in XYZ format") from error
+
+
+def _cell_and_pbc(
+    log: Path, record: Mapping[str, Any], *, fixed: bool
+) -> tuple[NDArray[np.float64] | None, tuple[bool, bool, bool]]:
+    """Cell (Å) (3, 3) and periodic directions, from the job's record or the log."""
+    if record.get("pbc") is not None:
+        flags = [bool(flag) for flag in record["pbc"]]
+        cell = None if record.get("cell") is None or not any(flags) else np.array(record["cell"], dtype=np.float64)
+        return cell, (flags[0], flags[1], flags[2])
+    try:
+        head = log.read_bytes()[: 1 << 20]
+    except OSError as error:
+        raise InputError(f"{log}: cannot be read ({error.strerror or error}); the log tells the cell") from error
+    inputs = b"".join(path.read_bytes() for path in sorted(log.parent.glob("*.inp"))[:1])
+    vectors = {found[1]: [float(found[axis]) for axis in (2, 3, 4)] for found in reversed(list(_CELL.finditer(head)))}
+    # a short log does not tell; CP2K's own default is XYZ
+    periodic = _PERIODIC.search(head) or _PERIODIC_INPUT.search(inputs)
+    letters = b"XYZ" if periodic is None else periodic[1].upper()
+    pbc = (b"X" in letters, b"Y" in letters, b"Z" in letters)
+    if not any(pbc):
+        return None, pbc
+    if fixed and set(vectors) != {b"a", b"b", b"c"}:
+        raise InputError(f"{log}: no cell in it; print it: MOTION/PRINT/CELL")
+    return (np.array([vectors[name] for name in (b"a", b"b", b"c")]) if fixed else None), pbc
