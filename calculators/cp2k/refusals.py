@@ -12,6 +12,7 @@ from ase.neighborlist import neighbor_list
 
 from vibraloom.calculators.cp2k.basis_files import Wish, check_names, data_folder, is_diffuse
 from vibraloom.calculators.cp2k.input_builder import single_point
+from vibraloom.calculators.cp2k.linear_response import RESPONSE_CUTOFF
 from vibraloom.calculators.cp2k.method_sections import boundary, electrons, normal_axis
 from vibraloom.calculators.cp2k.property_sections import dipole_operator
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
@@ -32,8 +33,6 @@ VACUUM = 6.0
 """(Å) A wider gap between atoms along a lattice vector is vacuum …"""
 FILLED = 4.0
 """(Å) … if the gaps along the other two are narrower than this."""
-RESPONSE_CUTOFF = 300
-"""(Ry) Below it CP2K's linear response diverged on one H2O, at 300 Ry it converged in five cycles."""
 METAL_NEIGHBOURS = 4
 _BOND = 1.2
 _NONMETALS = frozenset((1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54))

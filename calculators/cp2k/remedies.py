@@ -13,7 +13,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vibraloom.calculators.cp2k.refusals import RESPONSE_CUTOFF
+from vibraloom.calculators.cp2k.linear_response import RESPONSE_CUTOFF
 
 Section = dict[str, Any]
 
