@@ -326,7 +326,14 @@ def test_an_scf_that_does_not_converge_takes_the_first_rung_and_the_label_comes_
     first, second = jobs(node)
     assert first.exit_status == 310 and "did not converge" in first.exit_message
     assert second.inputs.record["remedies"] == ["longer: outer SCF cycles 1 to 20, from the last wavefunction"]
-    assert np.isfinite(results["labels"].get_array("energy")).all()
+    labels = results["labels"]
+    assert np.isfinite(labels.get_array("energy")).all()
+    assert labels.base.attributes.get("remedies") == second.inputs.record["remedies"], "who reads the label sees what it needed"
+    # the same once more finds the job that did it, climbs no ladder and computes nothing
+    _, again = run(Cp2kBaseWorkChain, job=job(first.inputs.code, parameters))
+    assert again.is_finished_ok, again.exit_message
+    (repeated,) = jobs(again)
+    assert repeated.base.caching.get_cache_source() == second.uuid
 
 
 def test_linear_response_that_does_not_converge_takes_its_handler_and_the_tensor_comes_out(code: Code) -> None:

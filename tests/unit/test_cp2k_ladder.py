@@ -522,6 +522,31 @@ def test_a_chain_takes_the_options_of_its_computer_once_and_keeps_what_a_handler
     assert "submit" not in {name for one in type(process).__mro__ if one.__module__.startswith("vibraloom") for name in vars(one)}
 
 
+@pytest.mark.parametrize(
+    ("state", "handler"),
+    [
+        ("OUT_OF_MEMORY", "ask_for_more_memory"),
+        ("TIMEOUT", "go_on_after_walltime"),
+        ("NODE_FAIL", "go_on_after_node_failure"),
+        ("BOOT_FAIL", "go_on_after_node_failure"),
+        ("PREEMPTED", "go_on_after_node_failure"),
+    ],
+)
+def test_the_state_in_which_slurm_ended_a_job_takes_its_handler(chain: Chain, state: str, handler: str) -> None:
+    from vibraloom.calculators.cp2k import parser
+    from vibraloom.calculators.cp2k.calcjob import Cp2kCalculation
+    from vibraloom.calculators.slurm.scheduler import VibraloomSlurmScheduler
+
+    info = {"retval": 0, "stdout": f"JobID|State|ExitCode\n5|{state}|0:0\n", "stderr": ""}
+    verdict = VibraloomSlurmScheduler().parse_output(info, "", "")
+    label = next(name for name, code in Cp2kCalculation.exit_codes.items() if code.status == verdict.status)
+    cut_off = outcome(ended="cut_off", problem="truncated")
+    problem = parser.problem_of(cut_off, parser._SCHEDULER_EXITS[label])
+    process = chain(MD, options={"max_memory_kb": 1000})
+    ended(process, Cp2kCalculation.exit_codes[parser._OF_PROBLEM[str(problem)]].status, restart=3)
+    assert goes_on(process) and handlers_that_acted(process) == [handler]
+
+
 @pytest.mark.parametrize(("status", "handler"), [(210, "refuse_wrong_input"), (330, "stop_with_reason")])
 def test_what_cannot_be_repaired_ends_the_chain_with_cp2ks_own_words(chain: Chain, status: int, handler: str) -> None:
     process = chain(OT)

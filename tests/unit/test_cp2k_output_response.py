@@ -15,7 +15,7 @@ from vibraloom.calculators.cp2k.field_response import field_name, polarizability
 from vibraloom.calculators.cp2k.linear_response import read_linear_response, trusted
 from vibraloom.calculators.cp2k.wannier import molecular_dipoles, read_wannier, valence_charges
 from vibraloom.errors import ComputationError, InputError
-from vibraloom.units import ANGSTROM3_PER_BOHR3, ANGSTROM_PER_BOHR
+from vibraloom.units import ANGSTROM3_PER_BOHR3, ANGSTROM_PER_BOHR, E_ANGSTROM_PER_DEBYE
 
 DATA = Path(__file__).parents[1] / "data" / "cp2k"
 CELL = np.diag([7.0, 7.0, 7.5])
@@ -258,9 +258,9 @@ def test_a_field_on_an_unknown_branch_costs_its_polarizability_alone(job: Path) 
     path = job / "field_x_plus-dipole.dat"
     lines = path.read_text().splitlines()
     at = max(index for index, line in enumerate(lines) if line.startswith("    X="))
-    words = lines[at].split()
-    words[1] = f"{float(words[1]) + 0.4 * CELL[0, 0] / 0.20819434:.8E}"
-    lines[at] = "    " + " ".join(words)
+    x, y, z = (float(lines[at].split()[place]) for place in (1, 3, 5))
+    x += 0.4 * CELL[0, 0] / E_ANGSTROM_PER_DEBYE
+    lines[at] = f"    X= {x:.8E} Y= {y:.8E} Z= {z:.8E}   Total= {np.linalg.norm([x, y, z]):14.8f}"
     path.write_text("\n".join(lines) + "\n")
     outcome = convert(job, record())
     found = labels(job)

@@ -185,7 +185,7 @@ def test_a_trajectory_whose_dipole_is_ambiguous_keeps_the_rest_and_says_what_is_
     assert [str(line) for line in stored.attributes["remedies"]] == ["longer: more"]
     assert str(stored.attributes["missing"][0]).startswith("dipole: ")
     with pytest.raises(InputError, match=r"its dipole was left out .* between steps 4 and 5 .* ambiguous"):
-        load_series(run / "md_one" / "trajectory-00.h5", "dipole")
+        load_series(run / "md_one" / "trajectory-00.h5", "dipole", unit=None, timestep=None)
 
 
 @pytest.mark.parametrize(
