@@ -143,7 +143,7 @@ def test_eight_waters_go_through_slurm_to_the_database(calculations: Project, sl
     calculations.run("cluster", "add", "localhost-slurm")
     calculations.run("run", "waters.yaml", timeout=4 * 3600)
     found = entries(calculations)
-    assert {"infrared_absorption", "raman_vv", "vdos"} <= set(found), sorted(found)
+    assert {"infrared", "raman_vv", "vdos"} <= set(found), sorted(found)
     assert not any(entry["verdict"]["converged"] for entry in found.values())
     assert all(entry["context"]["fidelity"] == "DFT" for entry in found.values())
     jobs = len(slurm.finished())
