@@ -25,6 +25,10 @@ FEWEST_EMPTY_LEVELS = 5
 SMALLEST_BOX = 8.0
 BOX_MARGIN = 3.5
 """(Å) Empty space on each side of a molecule in :func:`boxed`."""
+WIDE_VACUUM = 13.0
+"""(Å) In the middle of such a vacuum gold's density is small enough for CP2K; in 11 Å it is not."""
+LAST_LAYER = 0.3
+"""(Å) More than the spacing of any grid."""
 _VALENCE_IN_NAME = re.compile(r"-q(\d+)$")
 
 _XC: dict[str, Section] = {
@@ -208,13 +212,12 @@ def _electrostatics(atoms: Atoms, settings: Cp2kSettings) -> Section:
     if kind == "slab":
         # Bengtsson, Phys. Rev. B 59, 12301 (1999)
         axis = normal_axis(atoms)
+        poisson |= {"SURFACE_DIPOLE_CORRECTION": True, "SURF_DIP_DIR": "XYZ"[axis]}
         height, heights = float(atoms.cell[axis, axis]), atoms.positions[:, axis]
         # left to itself CP2K lets the potential step where it finds the least density: anywhere in the vacuum, and from frame to
-        # frame elsewhere
-        middle = (0.5 * (heights.min() + heights.max()) + 0.5 * height) % height
-        poisson |= {
-            "SURFACE_DIPOLE_CORRECTION": True,
-            "SURF_DIP_DIR": "XYZ"[axis],
-            "SURF_DIP_POS": round(float(middle), 6),
-        }
+        # frame elsewhere; told where, it demands a density below 1e-5 e/bohr³ there
+        if height - np.ptp(heights) >= WIDE_VACUUM:
+            middle = (0.5 * (heights.min() + heights.max()) + 0.5 * height) % height
+            # a place in the last layer of the grid would lie behind it
+            poisson["SURF_DIP_POS"] = 0.0 if height - middle < LAST_LAYER else round(float(middle), 6)
     return poisson

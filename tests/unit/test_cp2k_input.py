@@ -304,6 +304,11 @@ def test_the_dipole_correction_steps_in_the_middle_of_the_vacuum() -> None:
         dft = single_point(slab, metal())["FORCE_EVAL"]["DFT"]
         assert dft["SURF_DIP_DIR"] == "Z"
         assert dft["SURF_DIP_POS"] == pytest.approx(moved, abs=1e-6)
+    slab.positions[:, 2] -= 2.0 + 1e-6  # its middle in the grid's last layer, which CP2K would read behind its end
+    assert single_point(slab, metal())["FORCE_EVAL"]["DFT"]["SURF_DIP_POS"] == 0.0
+    narrow = fcc111("Au", (2, 2, 2), vacuum=5.0)
+    narrow.pbc = (True, True, False)
+    assert "SURF_DIP_POS" not in single_point(narrow, metal())["FORCE_EVAL"]["DFT"]
 
 
 def test_a_free_molecule_is_relaxed_about_its_heaviest_atom() -> None:
