@@ -123,11 +123,13 @@ def test_an_insulating_interface_has_response_and_raman_in_its_plane(project: Pr
 def test_frames_of_a_networks_trajectory_give_infrared_and_raman(project: Project) -> None:
     dynamics = {**DYNAMICS, "model": "committee-water"}
     response = {"polarizability_every": "10 fs"}
+    work = project.folder / ".vibraloom" / "work"
+    of_others = set(work.rglob("labels-00.npz"))
     found = run(project, "network", WATER, ["ir", "raman", "vdos"], dynamics=dynamics, response=response)
     assert {"infrared", "raman_isotropic", "vdos"} <= set(found)
     assert {entry["context"]["fidelity"] for entry in found.values()} == {"ML"}
     assert found["infrared"]["context"]["method"]["electronic_structure"]["basis"] == "DZVP"
-    (path,) = (project.folder / ".vibraloom" / "work").rglob("labels-00.npz")
+    (path,) = set(work.rglob("labels-00.npz")) - of_others
     with np.load(path.with_name("response-00.npz")) as arrays:
         assert arrays["dipole_step"].tolist() == arrays["polarizability_step"].tolist() == list(range(0, 121, 20))
         for tensor in arrays["polarizability"]:
