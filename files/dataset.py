@@ -364,6 +364,8 @@ def _of_schema_1(place: Path, arrays: Mapping[str, NDArray[Any]], record: Mappin
     frames = len(arrays["positions"])
     periodic = "cell" in arrays
     frame = arrays.get("frame", np.arange(frames))
+    said = _said_of(record, frames)
+    remarks = tuple(dict.fromkeys(text for text in said if text))
     system = FrameSet(
         numbers=arrays["numbers"].astype(np.int64),
         pbc=(periodic, periodic, periodic),
@@ -372,7 +374,17 @@ def _of_schema_1(place: Path, arrays: Mapping[str, NDArray[Any]], record: Mappin
         labels={name: arrays[name].astype(np.float64) for name in LABELS if name in arrays},
         molecule=arrays["molecule"].astype(np.int64) if "molecule" in arrays else None,
         source_frame=frame.astype(np.int64) if frame.shape == (frames,) else np.arange(frames),
+        remark=np.array([remarks.index(text) if text else NONE for text in said], dtype=np.int64),
     )
     # the atoms are no part of the method
     method = {key: value for key, value in record.get("settings", {}).items() if key != "numbers"}
-    return Dataset((system,), ({"format": "labels", "path": str(place)},), (method,))
+    return Dataset((system,), ({"format": "labels", "path": str(place)},), (method,), remarks)
+
+
+def _said_of(record: Mapping[str, Any], frames: int) -> list[str]:
+    """Remedies and warnings of each frame's job in one text, "" for none; CP2K's labels have them by the frames' names."""
+    names = record.get("names", [])
+    lines = [record.get(key, {}) for key in ("remedies", "warnings")]
+    if len(names) != frames:
+        return [""] * frames
+    return ["; ".join(line for of_frames in lines for line in of_frames.get(name, [])) for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,17 @@ def test_files_of_a_label_job_are_read_as_one_system(tmp_path: Path) -> None:
     assert sorted(found.systems[0].labels) == ["dipole", "energy"]
     write_dataset_files(tmp_path / "new", found)
     assert read_dataset(tmp_path / "new").origin(found.systems[0], 1) == f"{tmp_path} frame 5"
+
+
+def test_remedies_and_warnings_of_a_label_job_stay_with_their_frames(tmp_path: Path) -> None:
+    np.savez(tmp_path / "labels.npz", numbers=[8, 1, 1], positions=waters(2).positions, energy=[-1.0, -2.0])
+    record = {
+        "settings": PBE,
+        "names": ["frame_0", "frame_1"],
+        "remedies": {"frame_1": ["wider smearing: 300 to 500 K"]},
+        "warnings": {"frame_1": ["energy and forces are those of warmer electrons"]},
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(record))
+    found = merge([read_dataset(tmp_path)])
+    said = [found.remarks[index] if index >= 0 else "" for index in found.systems[0].remark]
+    assert said == ["", "wider smearing: 300 to 500 K; energy and forces are those of warmer electrons"]
