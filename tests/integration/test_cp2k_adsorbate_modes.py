@@ -182,8 +182,8 @@ def test_water_on_magnesia_has_all_three_components(cp2k: Any) -> None:
 
 
 def test_raman_activities_of_water_are_those_of_displaced_polarizabilities(cp2k: Any) -> None:
-    settings = {"cutoff": 300, "scf_convergence": 1e-7}
-    start = boxed(molecule("H2O", cell=[7.0] * 3))
+    settings = {"cutoff": 400, "scf_convergence": 1e-8}
+    start = boxed(molecule("H2O", cell=[8.0] * 3))
     atoms, modes = modes_of(cp2k, start, settings, None, None, raman=True)
     slopes = [
         slope_along(atoms, modes, mode, lambda moved: label(cp2k, moved, settings, field=True)["polarizability"])
