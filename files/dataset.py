@@ -5,7 +5,8 @@ frames (of an atomic label: atoms; of a molecular one: molecules) have it. It is
 
 Layout, schema 2. ``labels.npz``: the arrays of :class:`FrameSet` under their own names where there is one system, as in schema 1;
 with several, under ``system_000.NAME`` and so on. ``labels.json``: schema, unit of each array, and the tables that ``source``,
-``method`` and ``remark`` of each frame point into. Schema 1 (one system, arrays alone, settings in ``labels.json``) is read too.
+``method`` and ``remark`` of each frame point into. Schema 1 (one system, arrays alone, settings in ``labels.json``) is read too;
+a cell there means periodic throughout, unless ``pbc``, three booleans for each frame, says otherwise.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ LABELS: dict[str, Label] = {
     "molecular_dipole": Label("e*angstrom", "molecule", (3,)),
     "molecular_polarizability": Label("angstrom^3", "molecule", (3, 3)),
     "molecular_charge": Label("e", "molecule", ()),
+    "energy_spread": Label("eV, standard deviation of a committee", "frame", ()),
+    "force_spread": Label("eV/angstrom, standard deviation of a committee", "frame_atom", (3,)),
 }
 """Every label a dataset can hold."""
 _INDICES = ("source", "source_frame", "method", "remark")
@@ -240,17 +243,23 @@ def joined(parts: Sequence[FrameSet]) -> tuple[FrameSet, ...]:
 
 def _concatenated(group: list[FrameSet]) -> FrameSet:
     names = [name for name in LABELS if any(name in part.labels for part in group)]
-    molecules = [part.molecule for part in group if part.molecule is not None]
     indices: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in group]) for name in _INDICES}
     return replace(
         group[0],
         positions=np.concatenate([part.positions for part in group]),
         cell=None if group[0].cell is None else np.concatenate([part.cell for part in group if part.cell is not None]),
         labels={name: _label_of_all(name, group) for name in names},
-        # membership that is known for a part only would leave the rest without a word
-        molecule=np.concatenate(molecules) if len(molecules) == len(group) else None,
+        molecule=_membership_of_all(group, needed=any(LABELS[name].owner == "molecule" for name in names)),
         **indices,
     )
+
+
+def _membership_of_all(group: list[FrameSet], *, needed: bool) -> NDArray[np.int64] | None:
+    """Molecule of each atom; where a part's is not known, none at all unless labels of molecules need it, then -1 there."""
+    if not needed and any(part.molecule is None for part in group):
+        return None
+    unknown = [np.full((part.frames, part.atoms), NONE, dtype=np.int64) for part in group]
+    return np.concatenate([none if part.molecule is None else part.molecule for part, none in zip(group, unknown, strict=True)])
 
 
 def _label_of_all(name: str, group: list[FrameSet]) -> NDArray[np.float64]:
@@ -330,6 +339,8 @@ def read_dataset(folder: str | Path) -> Dataset:
             record = json.loads((place / RECORD_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{place / RECORD_FILE}: not JSON ({error}); export the dataset again") from error
+        if not isinstance(record, dict) or not isinstance(record.get("settings", {}), dict):
+            raise InputError(f"{place / RECORD_FILE}: not the record of a dataset; damaged: export it again")
     schema = record.get("schema", 1)
     if schema == 1:
         return _of_schema_1(place, arrays, record).check(str(place))
@@ -361,16 +372,18 @@ def _of_schema_1(place: Path, arrays: Mapping[str, NDArray[Any]], record: Mappin
     for name in ("positions", "numbers"):
         if name not in arrays:
             raise InputError(f"{place / LABELS_FILE}: array {name} is missing; label frames again")
+    if "source_frame" in arrays:
+        raise InputError(f"{place / RECORD_FILE}: missing, or of another dataset; export it again")
     frames = len(arrays["positions"])
-    periodic = "cell" in arrays
+    flags = [bool(flag) for flag in np.reshape(arrays.get("pbc", ["cell" in arrays] * 3), (-1, 3))[0]]
     frame = arrays.get("frame", np.arange(frames))
     said = _said_of(record, frames)
     remarks = tuple(dict.fromkeys(text for text in said if text))
     system = FrameSet(
         numbers=arrays["numbers"].astype(np.int64),
-        pbc=(periodic, periodic, periodic),
+        pbc=(flags[0], flags[1], flags[2]),
         positions=arrays["positions"].astype(np.float64),
-        cell=arrays["cell"].astype(np.float64) if periodic else None,
+        cell=arrays["cell"].astype(np.float64) if any(flags) else None,
         labels={name: arrays[name].astype(np.float64) for name in LABELS if name in arrays},
         molecule=arrays["molecule"].astype(np.int64) if "molecule" in arrays else None,
         source_frame=frame.astype(np.int64) if frame.shape == (frames,) else np.arange(frames),

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from vibraloom.errors import InputError
 from vibraloom.files.dataset import Dataset
+from vibraloom.files.dataset_merge import geometries
 
 By = Literal["frame", "block", "origin"]
 
 
 def split(dataset: Dataset, *, fraction: float, by: By, seed: int, block: int = 20) -> tuple[Dataset, Dataset]:
     """Training and validation part; whole units go to one part or the other, drawn with ``seed`` until the fraction is reached.
+
+    Units that share a geometry, as a frame with two values of a label or labelled by two methods, are one.
 
     Args:
         dataset: what is split.
@@ -32,7 +35,7 @@ def split(dataset: Dataset, *, fraction: float, by: By, seed: int, block: int = 
         raise InputError(f"split: fraction is {fraction:g}; allowed: between 0 and 1, such as 0.1")
     if seed < 0 or block < 1:
         raise InputError(f"split: seed {seed}, block {block}; allowed: a seed of 0 or more, blocks of 1 or more frames")
-    unit = _units(dataset, by, block)
+    unit = _together(_units(dataset, by, block), dataset)
     count = int(unit.max()) + 1
     if count < 2:
         remedy = "--by frame or smaller blocks" if by != "frame" else "more frames"
@@ -65,6 +68,28 @@ def _units(dataset: Dataset, by: By, block: int) -> NDArray[np.int64]:
         unit[ordered] = used + np.arange(len(ordered)) // block
         used = int(unit[ordered].max()) + 1
     return unit
+
+
+def _together(unit: NDArray[np.int64], dataset: Dataset) -> NDArray[np.int64]:
+    """Units in which those that share a geometry are one, numbered from 0."""
+    geometry = np.empty(len(unit), dtype=np.int64)
+    start = 0
+    for system in dataset.systems:
+        geometry[start : start + system.frames] = start + geometries(system)
+        start += system.frames
+    while True:
+        joined = _lowest(unit, geometry)
+        joined = _lowest(joined, unit)
+        if (joined == unit).all():
+            return np.unique(unit, return_inverse=True)[1].astype(np.int64)
+        unit = joined
+
+
+def _lowest(values: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The lowest value in each element's group."""
+    lowest = np.full(int(group.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, group, values)
+    return np.asarray(lowest[group])
 
 
 def _part(dataset: Dataset, chosen: NDArray[np.bool_], record: dict[str, Any]) -> Dataset:

@@ -76,6 +76,8 @@ def _labels_of(image: Any, options: ReadingOptions, where: str) -> dict[str, NDA
         if label not in ("atomic_dipole", "atomic_polarizability") and not np.isfinite(found[label]).all():
             raise InputError(f"{where}: {name} is not a number; drop that frame")
     if "virial" not in found and "stress" in results:
+        if image.cell.rank < 3:
+            raise InputError(f"{where}: stress without three lattice vectors; give Lattice, or leave the stress out")
         found["virial"] = -image.get_stress(voigt=False) * image.get_volume()
     return found
 

@@ -73,7 +73,7 @@ def _read(path: Path, options: ReadingOptions) -> Dataset:
     source: dict[str, Any] = {"path": str(path.absolute()), "sha256": digest(path)}
     entry = {"operation": "import", **source, "options": options.model_dump(mode="json", exclude_defaults=True)}
     if path.is_dir() and (path / LABELS_FILE).is_file() and (path / RECORD_FILE).is_file():
-        return _of_dataset(path, source, entry)
+        return _of_dataset(path, options, source, entry)
     if is_deepmd(path):
         form, named = "deepmd", read_deepmd(path, options)
     elif path.suffix.lower() in _XYZ:
@@ -105,10 +105,14 @@ def _checked(
     return replace(checked, source=np.full(checked.frames, source), remark=shifted), remarks
 
 
-def _of_dataset(path: Path, source: dict[str, Any], entry: dict[str, Any]) -> Dataset:
+def _of_dataset(path: Path, options: ReadingOptions, source: dict[str, Any], entry: dict[str, Any]) -> Dataset:
     """A dataset that was written before keeps its own sources; frames of a label job without sources come from this folder."""
     found = read_cp2k(path)
     assert isinstance(found, Dataset)
+    if options.method:
+        if stated := next((method for method in found.methods if method and method != options.method), None):
+            raise InputError(f"{path}: its record states the method {stated}; leave out --method")
+        found = replace(found, methods=tuple(options.method for _ in found.methods))
     if found.sources == ({"format": "labels", "path": str(path)},):
         found = replace(found, sources=({"format": "labels", **source},))
     return replace(found, history=(*found.history, entry))

@@ -213,7 +213,7 @@ def export(
         from vibraloom.calculators.deepmd.dataset_export import export_deepmd
 
         layout: Any = form.partition("/")[2]
-        systems = export_deepmd(found, output, layout, _words(type_map))
+        systems, left_out = export_deepmd(found, output, layout, _words(type_map))
     if as_json:
         record = {"path": str(output), "format": form, "frames": found.frames, "systems": systems, "left_out": left_out}
         click.echo(json.dumps(record, indent=1))

@@ -30,7 +30,8 @@ SETTLED = 0.25
 """Quanta by which Wannier sum and Berry phase may differ for the branch of the dipole to be known."""
 _CELL = re.compile(rb"CELL(?:_TOP)?\| Vector ([abc]) \[angstrom\]:?\s+([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)")
 _PERIODIC = re.compile(rb"POISSON\| Periodicity\s+(\w+)")
-_PERIODIC_INPUT = re.compile(rb"^\s*PERIODIC\s+(\w+)", re.IGNORECASE | re.MULTILINE)
+_CELL_INPUT = re.compile(rb"^\s*&CELL\s.*?(?:^\s*&END|\Z)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
+_PERIODIC_INPUT = re.compile(rb"^\s*PERIODIC\s+(NONE|X?Y?Z?)\s*$", re.IGNORECASE | re.MULTILINE)
 _MARKS = (f"{PROJECT}.out", "*-frc-1.xyz")
 
 
@@ -187,14 +188,24 @@ def _cell_and_pbc(
         head = log.read_bytes()[: 1 << 20]
     except OSError as error:
         raise InputError(f"{log}: cannot be read ({error.strerror or error}); the log tells the cell") from error
-    inputs = b"".join(path.read_bytes() for path in sorted(log.parent.glob("*.inp"))[:1])
     vectors = {found[1]: [float(found[axis]) for axis in (2, 3, 4)] for found in reversed(list(_CELL.finditer(head)))}
-    # a short log does not tell; CP2K's own default is XYZ
-    periodic = _PERIODIC.search(head) or _PERIODIC_INPUT.search(inputs)
-    letters = b"XYZ" if periodic is None else periodic[1].upper()
+    told = _PERIODIC.search(head)
+    letters = told[1].upper() if told is not None else _periodic_of_inputs(log)
     pbc = (b"X" in letters, b"Y" in letters, b"Z" in letters)
     if not any(pbc):
         return None, pbc
     if fixed and set(vectors) != {b"a", b"b", b"c"}:
         raise InputError(f"{log}: no cell in it; print it: MOTION/PRINT/CELL")
     return (np.array([vectors[name] for name in (b"a", b"b", b"c")]) if fixed else None), pbc
+
+
+def _periodic_of_inputs(log: Path) -> bytes:
+    """Periodic directions that the input beside a short log says, such as ``XYZ``, which is CP2K's own default."""
+    said = set()
+    for path in sorted(log.parent.glob("*.inp")):
+        cell = _CELL_INPUT.search(path.read_bytes())
+        found = None if cell is None else _PERIODIC_INPUT.search(cell[0])
+        said.add(b"XYZ" if found is None else found[1].upper())
+    if len(said) > 1:
+        raise InputError(f"{log.parent}: inputs of different periodicity, and {log.name} does not tell; keep that of this run")
+    return said.pop() if said else b"XYZ"

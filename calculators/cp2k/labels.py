@@ -86,12 +86,14 @@ def labels_of(
     if main.forces is not None and len(main.forces) != len(numbers):
         raise ComputationError(f"{PROJECT}.out: forces on {len(main.forces)} atoms of {len(numbers)}; cut off: run it again")
     positions = read_positions(folder / "structure.xyz", len(numbers))
-    frame: Arrays = {"positions": positions, "energy": np.array(main.outcome.energy_ev)}
+    energy, pbc = np.array(main.outcome.energy_ev), np.array(record["pbc"], dtype=bool)
+    frame: Arrays = {"positions": positions, "energy": energy, "pbc": pbc}
     cell = None if record.get("cell") is None else np.asarray(record["cell"], dtype=np.float64)
-    periodic = any(record["pbc"])
+    periodic = bool(pbc.any())
     if main.forces is not None:
         frame["forces"] = main.forces
-    if cell is not None:
+    # the box of a free molecule is CP2K's affair
+    if cell is not None and periodic:
         frame["cell"] = cell
         if main.stress is not None:
             frame["stress"] = main.stress

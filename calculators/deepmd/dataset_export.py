@@ -2,8 +2,8 @@
 
 Frames that lack a label go into a folder of their own, for deepmd-kit knows an absent label by its missing file alone. Atomic
 labels are written for the atoms that carry them, which must be all atoms of some elements. A molecular label stands on the atom
-that numbers its molecule (:func:`vibraloom.calculators.molecule_labels.on_carriers`) where no atomic one of its kind is there: a
-model of atomic dipoles then sums to the dipole of the whole.
+that numbers its molecule (:func:`vibraloom.calculators.molecule_labels.on_carriers`) where no atomic one of its kind is there and
+these atoms are all of some elements: a model of atomic dipoles then sums to the dipole of the whole.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ WRITTEN = {
 _ATOMIC = {"atomic_dipole": "molecular_dipole", "atomic_polarizability": "molecular_polarizability"}
 
 
-def export_deepmd(dataset: Dataset, target: str | Path, layout: Layout, type_map: tuple[str, ...] | None = None) -> list[str]:
+def export_deepmd(
+    dataset: Dataset, target: str | Path, layout: Layout, type_map: tuple[str, ...] | None = None
+) -> tuple[list[str], list[str]]:
     """Write all frames; ``target`` is whole or absent.
 
     Args:
@@ -48,7 +50,7 @@ def export_deepmd(dataset: Dataset, target: str | Path, layout: Layout, type_map
         type_map: elements of the types 0, 1, …; by default all of the dataset, heavy ones first.
 
     Returns:
-        Names of the systems: folders, or groups of the file.
+        Names of the systems: folders, or groups of the file; and the labels that the format has no place for.
 
     Raises:
         InputError: the target exists, a type map without an element of the dataset, forces without energies, or atomic labels on
@@ -66,8 +68,13 @@ def export_deepmd(dataset: Dataset, target: str | Path, layout: Layout, type_map
     if not place.absolute().parent.is_dir():
         raise InputError(f"{place}: folder {place.parent} does not exist; make it first")
     elements = _elements(dataset, type_map)
-    chunks = _named([chunk for system in dataset.systems for chunk in _chunks(_carried(system))])
-    systems = {name: _data(chunk, elements, partly=layout != "mixed") for name, chunk in chunks.items()}
+    partly = layout != "mixed"
+    chunks = _named([chunk for system in dataset.systems for chunk in _chunks(_carried(system, partly))])
+    systems = {name: _data(chunk, elements, partly=partly) for name, chunk in chunks.items()}
+    placed = {label for chunk in chunks.values() for label in chunk.labels}
+    placed |= {molecular for atomic, molecular in _ATOMIC.items() if atomic in placed}
+    held = {label for system in dataset.systems for label in system.labels}
+    left_out = [label for label in LABELS if label in held - placed]
     kinds = {name: dpdata.LabeledSystem if "energies" in data else dpdata.System for name, data in systems.items()}
     # beside the target, so that the last step is a rename
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.absolute().parent) as scratch:
@@ -85,7 +92,7 @@ def export_deepmd(dataset: Dataset, target: str | Path, layout: Layout, type_map
             _write_mixed(written, systems, kinds, elements)
         names = sorted(systems) if layout != "mixed" else sorted(each.name for each in written.iterdir())
         shutil.move(written, place)
-    return names
+    return names, left_out
 
 
 def _write_mixed(
@@ -114,12 +121,16 @@ def _elements(dataset: Dataset, type_map: tuple[str, ...] | None) -> tuple[str, 
     return type_map
 
 
-def _carried(system: FrameSet) -> FrameSet:
+def _carried(system: FrameSet, partly: bool) -> FrameSet:
+    """The labels that deepmd-kit has a place for, molecular ones on the atoms that carry them, where these can."""
     labels = dict(system.labels)
     for name, molecular in _ATOMIC.items():
-        if name not in labels and molecular in labels:
-            known = with_molecules(system)
-            labels[name] = on_carriers(known, molecular)
+        if name in labels or molecular not in labels:
+            continue
+        values = on_carriers(with_molecules(system), molecular)
+        carried = replace(system, labels={name: values})
+        if not any(_misplaced(chunk, chunk.labels[name], partly) for chunk in _chunks(carried) if name in chunk.labels):
+            labels[name] = values
     return replace(system, labels={name: values for name, values in labels.items() if name in WRITTEN})
 
 
@@ -170,13 +181,23 @@ def _data(system: FrameSet, elements: tuple[str, ...], *, partly: bool) -> dict[
 
 def _carriers(system: FrameSet, name: str, values: NDArray[np.float64], partly: bool) -> NDArray[np.bool_]:
     """Atoms with an atomic label, which are the same in all frames of a chunk."""
-    carrying = np.asarray(np.isfinite(values[0].reshape(system.atoms, -1)).all(axis=1))
+    if fault := _misplaced(system, values, partly):
+        raise InputError(f"{system.formula}: {name} on {fault}")
+    return _with_label(system, values)
+
+
+def _with_label(system: FrameSet, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values[0].reshape(system.atoms, -1)).all(axis=1))
+
+
+def _misplaced(system: FrameSet, values: NDArray[np.float64], partly: bool) -> str:
+    """Why deepmd-kit cannot take an atomic label of a chunk on the atoms that it is on, or ""."""
+    carrying = _with_label(system, values)
     if not partly and not carrying.all():
-        raise InputError(f"{system.formula}: {name} on {int(carrying.sum())} of {system.atoms} atoms; mixed takes all: use npy")
+        return f"{int(carrying.sum())} of {system.atoms} atoms; mixed takes all: use npy"
     for number in np.unique(system.numbers):
         of_kind = carrying[system.numbers == number]
         if of_kind.any() and not of_kind.all():
             symbol = SYMBOLS[int(number)]
-            told = f"{system.formula}: {name} on {int(of_kind.sum())} of {len(of_kind)} {symbol}"
-            raise InputError(f"{told}; deepmd-kit takes all atoms of an element or none")
-    return carrying
+            return f"{int(of_kind.sum())} of {len(of_kind)} {symbol}; deepmd-kit takes all atoms of an element or none"
+    return ""

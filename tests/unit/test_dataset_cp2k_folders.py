@@ -67,6 +67,18 @@ def test_a_free_molecule_has_no_cell(tmp_path: Path) -> None:
     assert system.cell is None and system.pbc == (False, False, False)
 
 
+def test_periodic_moments_do_not_make_a_molecule_of_a_cell(tmp_path: Path) -> None:
+    folder = dynamics(tmp_path / "run")
+    (folder / "water.out").write_text(" CP2K| version string: CP2K version 2023.1\n")
+    moments = "&FORCE_EVAL\n &DFT\n  &PRINT\n   &MOMENTS\n    PERIODIC T\n   &END\n  &END\n &END\n"
+    (folder / "water.inp").write_text(moments + " &SUBSYS\n  &CELL\n   ABC 8 8 8\n  &END CELL\n &END\n&END\n")
+    (system,) = read_sources([folder], ReadingOptions()).systems
+    assert system.pbc == (True, True, True)
+    (folder / "other.inp").write_text("&CELL\n PERIODIC XY\n&END\n")
+    with pytest.raises(InputError, match=r"inputs of different periodicity, and water.out does not tell"):
+        read_sources([folder], ReadingOptions())
+
+
 def test_a_folder_without_forces_says_what_to_print(tmp_path: Path) -> None:
     folder = dynamics(tmp_path / "run")
     (folder / "water-1.ener").unlink()

@@ -84,7 +84,7 @@ def sets(folder: Path, labels: dict[str, Any] | None = None, **kept: Any) -> Pat
 @pytest.mark.parametrize(("layout", "name"), [("npy", "set"), ("hdf5", "set.hdf5")])
 def test_deepmd_files_give_back_every_bit(tmp_path: Path, layout: Any, name: str) -> None:
     whole = dataset()
-    names = export_deepmd(whole, tmp_path / name, layout)
+    names, _ = export_deepmd(whole, tmp_path / name, layout)
     assert names == ["000-H4O2", "001-H2O"]
     assert_same(whole.systems, joined([each for _, each in read_deepmd(tmp_path / name, UNITS)]))
 
@@ -94,7 +94,7 @@ def test_mixed_types_give_back_every_bit_and_keep_lists_of_atoms_apart(tmp_path:
         replace(each, labels={name: values for name, values in each.labels.items() if name != "atomic_dipole"})
         for each in (system((8, 1, 1), 4, True, 3), system((1, 8, 1), 3, True, 4))
     ]
-    assert export_deepmd(dataset(*bare), tmp_path / "mixed", "mixed") == ["000-3"]
+    assert export_deepmd(dataset(*bare), tmp_path / "mixed", "mixed") == (["000-3"], [])
     assert_same(tuple(bare), joined([each for _, each in read_deepmd(tmp_path / "mixed", UNITS)]))
     with pytest.raises(InputError, match="atomic_dipole on 2 of 6 atoms; mixed takes all: use npy"):
         export_deepmd(dataset(), tmp_path / "refused", "mixed")
@@ -127,7 +127,7 @@ def test_dpdata_and_deepmd_kit_read_what_is_written(tmp_path: Path) -> None:
     dpdata = pytest.importorskip("dpdata", reason="pip install 'vibraloom[workflows]'")
     loading = pytest.importorskip("deepmd.utils.data", reason="pip install 'vibraloom[deepmd]'")
     whole = dataset(system())
-    (name,) = export_deepmd(whole, tmp_path / "set", "npy")
+    (name,), _ = export_deepmd(whole, tmp_path / "set", "npy")
     read = dpdata.LabeledSystem(str(tmp_path / "set" / name), fmt="deepmd/npy").data
     held = whole.systems[0].labels
     oxygen = [0, 3]
@@ -289,3 +289,26 @@ def test_a_dataset_of_a_newer_schema_or_a_damaged_one_is_refused(tmp_path: Path)
         (tmp_path / "set" / "labels.npz").write_bytes(damaged)
         with pytest.raises(InputError, match="or damaged; write it again"):
             read_dataset(tmp_path / "set")
+
+
+def test_molecular_labels_that_no_element_can_carry_are_left_out_and_named(tmp_path: Path) -> None:
+    ethanol = FrameSet(
+        numbers=np.array([6, 6, 8, 1, 1, 1, 1, 1, 1]),
+        pbc=(False, False, False),
+        positions=np.arange(27.0).reshape(1, 9, 3),
+        cell=None,
+        labels={"energy": np.array([-1.0]), "molecular_dipole": np.ones((1, 1, 3))},
+        molecule=np.zeros((1, 9), dtype=np.int64),
+    )
+    names, left_out = export_deepmd(dataset(ethanol), tmp_path / "set", "npy")
+    assert left_out == ["molecular_dipole"]
+    assert (tmp_path / "set" / names[0] / "set.000" / "energy.npy").is_file()
+    assert not list((tmp_path / "set").rglob("atomic_dipole.npy"))
+
+
+@pytest.mark.parametrize("lattice", ["", 'Lattice="5 0 0 0 5 0 0 0 0" pbc="T T F" '])
+def test_a_stress_without_a_volume_is_refused(tmp_path: Path, lattice: str) -> None:
+    title = f'{lattice}Properties=species:S:1:pos:R:3 energy=-1.0 stress="0 0 0 0 0 0 0 0 0"'
+    (tmp_path / "a.extxyz").write_text(f"1\n{title}\nO 0 0 0\n")
+    with pytest.raises(InputError, match=r"frame 0: stress without three lattice vectors"):
+        read_sources([tmp_path / "a.extxyz"], ReadingOptions())

@@ -16,11 +16,12 @@ from vibraloom.calculators.dipole_sense import check_dipole_sense, dipole_sense
 from vibraloom.calculators.molecule_labels import molecular_sums, molecules_of, on_carriers, species, with_molecules
 from vibraloom.errors import InputError
 from vibraloom.files.dataset import Dataset, FrameSet, read_dataset, write_dataset_files
-from vibraloom.files.dataset_merge import merge
+from vibraloom.files.dataset_merge import SAME_PLACE, merge
 from vibraloom.files.dataset_options import ReadingOptions
 from vibraloom.files.dataset_split import split
 from vibraloom.files.dataset_statistics import OUTLIER, statistics
 from vibraloom.files.deepmd_systems import read_deepmd
+from vibraloom.workflows.dataset_sources import read_sources
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]])
 PBE = {"functional": "PBE"}
@@ -270,3 +271,89 @@ def test_remedies_and_warnings_of_a_label_job_stay_with_their_frames(tmp_path: P
     found = merge([read_dataset(tmp_path)])
     said = [found.remarks[index] if index >= 0 else "" for index in found.systems[0].remark]
     assert said == ["", "wider smearing: 300 to 500 K; energy and forces are those of warmer electrons"]
+
+
+def large(frames: int, seed: int = 1) -> FrameSet:
+    """A cell of 64 waters in each frame."""
+    rng = np.random.default_rng(seed)
+    return FrameSet(
+        numbers=np.tile([8, 1, 1], 64),
+        pbc=(True, True, True),
+        positions=rng.uniform(0, 12.4, (1, 192, 3)) + 0.05 * rng.normal(size=(frames, 192, 3)),
+        cell=np.tile(12.4 * np.eye(3), (frames, 1, 1)),
+        labels={"energy": rng.normal(size=frames) - 470},
+    )
+
+
+def test_single_precision_copies_of_a_large_cell_are_the_same() -> None:
+    first = large(200)
+    copy = replace(first, positions=first.positions.astype(np.float32).astype(np.float64))
+    assert merge([one(first), one(copy, "b")]).frames == 200
+    moved = first.positions.copy()
+    moved[:, 17, 2] += 2 * SAME_PLACE
+    assert merge([one(first), one(replace(first, positions=moved), "b")]).frames == 400
+
+
+@pytest.mark.parametrize("by", ["frame", "block", "origin"])
+def test_a_geometry_with_two_values_is_on_one_side_of_a_split(by: Any) -> None:
+    first = waters(40)
+    other = replace(first, labels={"energy": first.labels["energy"] + 0.1})
+    extra = waters(40, 9)
+    whole = merge([one(first, "a"), one(other, "b"), one(extra, "c")])
+    assert whole.frames == 120
+    train, validation = split(whole, fraction=0.3, by=by, seed=3)
+    held = {train.systems[0].positions[frame].tobytes() for frame in range(train.frames)}
+    tested = {validation.systems[0].positions[frame].tobytes() for frame in range(validation.frames)}
+    assert not held & tested
+    assert train.frames + validation.frames == 120
+
+
+def test_what_was_said_of_both_twins_is_said_of_the_frame_that_stays() -> None:
+    without = replace(waters(1), remark=np.array([0]))
+    fuller = replace(without, labels={**without.labels, "dipole": np.ones((1, 3))}, remark=np.array([0]))
+    first = replace(one(without, "a"), remarks=("warm electrons; dipole, virial absent: not in the source",))
+    second = replace(one(fuller, "b"), remarks=("basis too small",))
+    found = merge([first, second])
+    assert found.remarks == ("warm electrons; virial absent: not in the source; basis too small",)
+    assert found.systems[0].remark.tolist() == [0]
+
+
+def test_membership_stays_where_labels_of_molecules_need_it() -> None:
+    known = replace(
+        waters(2), molecule=np.zeros((2, 3), dtype=np.int64), labels={"molecular_dipole": np.ones((2, 1, 3))}
+    )
+    (system,) = merge([one(known, "a"), one(waters(2, 5), "b")]).systems
+    assert system.molecule is not None
+    assert system.molecule.tolist() == [[0, 0, 0]] * 2 + [[-1, -1, -1]] * 2
+
+
+@pytest.mark.parametrize("record", ["[]", '{"schema": 1, "settings": null}'])
+def test_a_damaged_record_is_one_line(tmp_path: Path, record: str) -> None:
+    np.savez(tmp_path / "labels.npz", numbers=[8, 1, 1], positions=waters(2).positions, energy=[-1.0, -2.0])
+    (tmp_path / "labels.json").write_text(record)
+    with pytest.raises(InputError, match=r"labels.json: not the record of a dataset"):
+        read_dataset(tmp_path)
+
+
+def test_a_dataset_that_lost_its_record_is_not_taken_for_another(tmp_path: Path) -> None:
+    write_dataset_files(tmp_path, one(large(2)))
+    (tmp_path / "labels.json").unlink()
+    with pytest.raises(InputError, match=r"labels.json: missing, or of another dataset"):
+        read_dataset(tmp_path)
+
+
+def test_periodic_directions_of_a_label_job_are_kept(tmp_path: Path) -> None:
+    system = large(2)
+    assert system.cell is not None
+    arrays = {"numbers": system.numbers, "positions": system.positions, "cell": system.cell, "energy": system.labels["energy"]}
+    np.savez(tmp_path / "labels.npz", pbc=[[True, True, False]] * 2, **arrays)
+    assert read_dataset(tmp_path).systems[0].pbc == (True, True, False)
+
+
+def test_the_method_is_taken_where_a_dataset_states_none(tmp_path: Path) -> None:
+    write_dataset_files(tmp_path / "none", one(waters(2), method={}))
+    write_dataset_files(tmp_path / "pbe", one(waters(2, 4)))
+    told = ReadingOptions(method={"functional": "BLYP"})
+    assert read_sources([tmp_path / "none"], told).methods == ({"functional": "BLYP"},)
+    with pytest.raises(InputError, match=r"its record states the method .*PBE.*; leave out --method"):
+        read_sources([tmp_path / "pbe"], told)
