@@ -105,6 +105,41 @@ class ScriptCalculation(CalcJob):
         return info
 
 
+class EngineCalculation(ScriptCalculation):
+    """An engine, and after it in the same job our module, which turns what the engine wrote into our files."""
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        super().define(spec)
+        spec.input("converter", valid_type=orm.AbstractCode, help="Python that reads what the engine wrote.")
+
+    def engine_info(
+        self, arguments: list[str], errors: str, retrieve: list[str | tuple[str, str, int]]
+    ) -> datastructures.CalcInfo:
+        """What runs, and what comes back.
+
+        Args:
+            arguments: of the engine.
+            errors: file of the engine's standard error.
+            retrieve: files beside those that tell how the module ended.
+        """
+        engine = datastructures.CodeInfo()
+        engine.code_uuid = self.inputs.code.uuid
+        engine.cmdline_params = arguments
+        engine.stdout_name = self.options.output_filename
+        engine.stderr_name = errors
+        converter = datastructures.CodeInfo()
+        converter.code_uuid = self.inputs.converter.uuid
+        converter.cmdline_params = ["-m", self.MODULE, JOB_FILE]
+        converter.stderr_name = "convert.err"
+        converter.withmpi = False
+        info = datastructures.CalcInfo()
+        info.codes_info = [engine, converter]
+        info.codes_run_mode = datastructures.CodeRunMode.SERIAL
+        info.retrieve_list = [errors, "convert.err", DONE_FILE, ERROR_FILE, *retrieve]
+        return info
+
+
 class ScriptParser(Parser):
     """Reads ``done.json`` or ``error.json``; subclasses turn result files into nodes in :meth:`collect`."""
 

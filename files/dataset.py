@@ -220,8 +220,13 @@ class Dataset:
 
     def origin(self, system: FrameSet, frame: int) -> str:
         """Where a frame came from, in words."""
-        source = self.sources[int(system.source[frame])]
-        return f"{source.get('path') or source.get('uuid') or 'unknown'} frame {int(system.source_frame[frame])}"
+        return origin_of(self.sources, system, frame)
+
+
+def origin_of(sources: Sequence[Mapping[str, Any]], system: FrameSet, frame: int) -> str:
+    """Where a frame came from, in words, by the table that its ``source`` points into."""
+    source = sources[int(system.source[frame])]
+    return f"{source.get('path') or source.get('uuid') or 'unknown'} frame {int(system.source_frame[frame])}"
 
 
 def formula_of(numbers: NDArray[np.int64]) -> str:

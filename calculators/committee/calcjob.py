@@ -23,12 +23,12 @@ from vibraloom.calculators.committee.input_writer import (
 )
 from vibraloom.calculators.cp2k.input_text import render
 from vibraloom.calculators.cp2k.method_sections import STRUCTURE_FILE
-from vibraloom.calculators.script import DONE_FILE, ERROR_FILE, JOB_FILE, ScriptCalculation, ScriptParser, existing
+from vibraloom.calculators.script import JOB_FILE, EngineCalculation, ScriptParser, existing
 from vibraloom.errors import InputError
 from vibraloom.nodes.dataset import DatasetData
 
 
-class CommitteeLabelCalculation(ScriptCalculation):
+class CommitteeLabelCalculation(EngineCalculation):
     """Energies, forces and virials of many frames in one run of CP2K, with the spread of the committee."""
 
     MODULE = "vibraloom.calculators.committee.labels"
@@ -37,7 +37,6 @@ class CommitteeLabelCalculation(ScriptCalculation):
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
-        spec.input("converter", valid_type=orm.AbstractCode, help="Python that reads what CP2K printed.")
         spec.input("frames", valid_type=orm.SinglefileData, help="Geometries, extxyz, Å; one composition, a cell in each.")
         spec.input("metadata.options.output_filename", valid_type=str, default="cp2k.out")
         spec.output("dataset", valid_type=DatasetData, help="Labelled frames.")
@@ -78,21 +77,7 @@ class CommitteeLabelCalculation(ScriptCalculation):
         }
         for name, data in contents.items():
             folder.create_file_from_filelike(io.BytesIO(data), name, mode="wb")
-        engine = datastructures.CodeInfo()
-        engine.code_uuid = self.inputs.code.uuid
-        engine.cmdline_params = ["-i", "cp2k.inp"]
-        engine.stdout_name = self.options.output_filename
-        engine.stderr_name = "cp2k.err"
-        converter = datastructures.CodeInfo()
-        converter.code_uuid = self.inputs.converter.uuid
-        converter.cmdline_params = ["-m", self.MODULE, JOB_FILE]
-        converter.stderr_name = "job.err"
-        converter.withmpi = False
-        info = datastructures.CalcInfo()
-        info.codes_info = [engine, converter]
-        info.codes_run_mode = datastructures.CodeRunMode.SERIAL
-        info.retrieve_list = ["cp2k.err", "job.err", DONE_FILE, ERROR_FILE, "labels.npz", "labels.json"]
-        return info
+        return self.engine_info(["-i", "cp2k.inp"], "cp2k.err", ["labels.npz", "labels.json"])
 
 
 class CommitteeLabelParser(ScriptParser):

@@ -1,8 +1,8 @@
 """Labels of many frames of water from one run of the committee network: energies, forces, virials, and their spreads.
 
-Run as ``python -m vibraloom.calculators.committee.labels job.json`` after CP2K, in its folder. Keys: numbers (A,); the frames
-are those of frames.npz: positions (Å) (F, A, 3), cell (Å) (F, 3, 3). Results: labels.npz, labels.json. Formats of the files:
-CP2K's src/nnp_force.F and src/motion_utils.F.
+Run as ``python -m vibraloom.calculators.committee.labels job.json`` after CP2K, in its folder. Key: record, kept with the labels.
+The frames are those of frames.npz: numbers (A,), positions (Å) (F, A, 3), cell (Å) (F, 3, 3). Results: labels.npz, labels.json.
+Formats of the files: CP2K's src/nnp_force.F and src/motion_utils.F.
 """
 
 from __future__ import annotations

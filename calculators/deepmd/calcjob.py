@@ -11,6 +11,7 @@ from aiida.engine import CalcJobProcessSpec
 
 from vibraloom.calculators.script import ScriptCalculation, ScriptParser, existing
 from vibraloom.errors import ComputationError
+from vibraloom.files.dataset import LABELS_FILE, RECORD_FILE
 from vibraloom.nodes.dataset import DatasetData
 from vibraloom.nodes.model import ModelData
 from vibraloom.nodes.trajectory import TrajectoryFile
@@ -27,11 +28,15 @@ class TrainingCalculation(ScriptCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input("dataset", valid_type=DatasetData, help="Labelled frames.")
+        spec.input(
+            "validation", valid_type=DatasetData, required=False, help="Frames to validate on; left out: a part of the dataset."
+        )
         spec.output("model", valid_type=ModelData, help="Frozen surface.")
         spec.output("validation", valid_type=orm.Dict, help="Errors on frames that were not trained on, with units.")
 
     def nodes(self) -> list[tuple[str, str, str]]:
-        return [(self.inputs.dataset.uuid, "labels.npz", "labels.npz")]
+        datasets = {"": self.inputs.dataset, **({"validation/": self.inputs.validation} if "validation" in self.inputs else {})}
+        return [(node.uuid, name, place + name) for place, node in datasets.items() for name in (LABELS_FILE, RECORD_FILE)]
 
 
 class TrainingParser(ScriptParser):

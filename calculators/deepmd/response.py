@@ -26,6 +26,7 @@ from vibraloom.files.trajectory import read_trajectory
 Array = NDArray[np.float64]
 
 EVALUATORS = {"dipole": "DeepDipole", "polarizability": "DeepPolar"}
+SHAPES = {"dipole": (3,), "polarizability": (3, 3)}
 
 
 class TensorModel:
@@ -54,20 +55,28 @@ class TensorModel:
         Raises:
             ComputationError: the model gives a value that is not a number.
         """
+        return self._evaluated(positions, cell, atomic=False)
+
+    def atomic(self, positions: Array, cell: Array | None = None) -> Array:
+        """Share of each atom, (F, A, 3) or (F, A, 3, 3); zero on those that the model gives none. Virtual sites have theirs, too.
+
+        Raises:
+            ComputationError: the model gives a value that is not a number.
+        """
+        return self._evaluated(positions, cell, atomic=True)
+
+    def _evaluated(self, positions: Array, cell: Array | None, *, atomic: bool) -> Array:
         frames = len(positions)
         places = np.asarray(positions, dtype=np.float64)
         if self._marked:
             places = with_markers(places)
         cells = None if cell is None else np.broadcast_to(cell, (frames, 3, 3)).reshape(frames, 9)
-        values = self._model.eval(places.reshape(frames, -1), cells, self._types, atomic=False)
-        tensor = np.asarray(values, dtype=np.float64).reshape(frames, -1)
-        if not np.isfinite(tensor).all():
-            bad = int(np.argmin(np.isfinite(tensor).all(axis=1)))
+        values = np.asarray(self._model.eval(places.reshape(frames, -1), cells, self._types, atomic=atomic), dtype=np.float64)
+        if not (good := np.isfinite(values.reshape(frames, -1)).all(axis=1)).all():
+            bad = int(np.argmin(good))
             raise ComputationError(f"{self._path}: {self._target} of frame {bad} is not a number; train it again")
-        if self._target == "dipole":
-            return tensor
-        square = tensor.reshape(frames, 3, 3)
-        return 0.5 * (square + square.transpose(0, 2, 1))
+        tensor = values.reshape(*values.shape[:-1], *SHAPES[self._target])
+        return tensor if self._target == "dipole" else 0.5 * (tensor + tensor.swapaxes(-1, -2))
 
 
 def respond(

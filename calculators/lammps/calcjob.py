@@ -16,12 +16,12 @@ from vibraloom.calculators.ase.calcjob import DynamicsParser
 from vibraloom.calculators.lammps.checkpoints import newest_restart
 from vibraloom.calculators.lammps.convert import INCOMPLETE
 from vibraloom.calculators.lammps.input_writer import Settings, write_input, write_restart_input
-from vibraloom.calculators.script import DONE_FILE, ERROR_FILE, JOB_FILE, ScriptCalculation
+from vibraloom.calculators.script import ERROR_FILE, JOB_FILE, EngineCalculation
 from vibraloom.files.trajectory import read_trajectory
 from vibraloom.nodes.trajectory import TrajectoryFile
 
 
-class LammpsCalculation(ScriptCalculation):
+class LammpsCalculation(EngineCalculation):
     """One replica: LAMMPS writes its dump, then our converter turns it into an H5MD trajectory beside it."""
 
     MODULE = "vibraloom.calculators.lammps.convert"
@@ -30,7 +30,6 @@ class LammpsCalculation(ScriptCalculation):
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
-        spec.input("converter", valid_type=orm.AbstractCode, help="Python that converts the dump.")
         spec.input("structure", valid_type=orm.StructureData, help="Structure to start from, Å.")
         spec.output_namespace("trajectories", valid_type=TrajectoryFile, help="One H5MD trajectory per replica.")
 
@@ -38,29 +37,13 @@ class LammpsCalculation(ScriptCalculation):
         """Write the LAMMPS input, new or from the last checkpoint of ``previous``."""
         for name, text in self._input_files().items():
             folder.create_file_from_filelike(io.BytesIO(text.encode()), name, mode="wb")
-        engine = datastructures.CodeInfo()
-        engine.code_uuid = self.inputs.code.uuid
-        engine.cmdline_params = ["-in", "in.lammps", "-nocite"]
-        engine.stdout_name = self.options.output_filename
-        engine.stderr_name = "job.err"
-        converter = datastructures.CodeInfo()
-        converter.code_uuid = self.inputs.converter.uuid
-        converter.cmdline_params = ["-m", self.MODULE, JOB_FILE]
-        converter.stderr_name = "convert.err"
-        info = datastructures.CalcInfo()
-        info.codes_info = [engine, converter]
-        info.codes_run_mode = datastructures.CodeRunMode.SERIAL
-        info.retrieve_list = [
+        kept: list[str | tuple[str, str, int]] = [
             self.options.output_filename,
-            "job.err",
-            "convert.err",
-            DONE_FILE,
-            ERROR_FILE,
             INCOMPLETE,
             ("log-*.lammps", ".", 0),
             ("trajectory-*.h5", ".", 0),
         ]
-        return info
+        return self.engine_info(["-in", "in.lammps", "-nocite"], "job.err", kept)
 
     def _input_files(self) -> dict[str, str]:
         parameters = self.inputs.parameters.get_dict()

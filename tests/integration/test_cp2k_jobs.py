@@ -370,7 +370,7 @@ def test_labels_of_frames_become_a_dataset_that_dpdata_reads_and_a_bad_frame_sto
     from aiida import orm
 
     from vibraloom.calculators.cp2k.settings import Cp2kSettings
-    from vibraloom.calculators.deepmd.dataset import write_dataset
+    from vibraloom.calculators.deepmd.training_sets import training_sets, write_training_sets
     from vibraloom.workflows.cp2k_labels import Cp2kLabelWorkChain
 
     settings = Cp2kSettings.from_protocol("fast", "PBE", {"cutoff": 150})
@@ -390,13 +390,14 @@ def test_labels_of_frames_become_a_dataset_that_dpdata_reads_and_a_bad_frame_sto
     with dataset.as_path() as folder:
         with np.load(folder / "labels.npz", allow_pickle=False) as stored:
             labels = dict(stored)
-        write_dataset(folder / "labels.npz", tmp_path / "set", seed=1, validation_fraction=0.5)
+        sets = training_sets(dataset.to_dataset(), "energy", fraction=0.5, by="frame", seed=1)
+        (train,) = write_training_sets(sets, tmp_path / "set")["train"]
     assert labels["energy"].shape == (2,) and labels["energy"][0] < labels["energy"][1], "a is the relaxed one"
     assert labels["forces"].shape == (2, 3, 3)
     assert 0.3 < labels["polarizability_field"][0, 2, 2] < 1.7
     assert np.abs(labels["dipole"]).max() < 1.0, "e·Å: on the branch of the molecule, whose dipole is 0.4"
     assert np.abs(labels["molecular_dipole"].sum(axis=1) - labels["dipole"]).max() < 0.2
-    read = dpdata.LabeledSystem(str(tmp_path / "set" / "train"), fmt="deepmd/npy")
+    read = dpdata.LabeledSystem(train, fmt="deepmd/npy")
     assert read.data["virials"].shape == (1, 3, 3) and not read.nopbc
     assert np.allclose(read.data["cells"][0], np.eye(3) * CELL)
     assert np.load(tmp_path / "set" / "train" / "set.000" / "dipole.npy").shape == (1, 3)

@@ -29,6 +29,7 @@ FRAMES = 60
 TRAINING = {
     "target": "energy",
     "seed": 1,
+    "split_by": "frame",
     "steps": 1000,
     "descriptor": {"neuron": [8, 16], "axis_neuron": 4, "rcut": 3.8, "rcut_smth": 0.5},
     "fitting": [24, 24],

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vibraloom.calculators.deepmd.dataset import read_labels
 from vibraloom.calculators.deepmd.dataset_export import export_deepmd
 from vibraloom.errors import InputError
 from vibraloom.files.dataset import Dataset, FrameSet, joined, read_dataset, write_dataset_files
@@ -149,15 +148,6 @@ def test_an_absent_label_has_no_file_in_the_set_and_comes_back_absent(tmp_path: 
     there = sorted(each.parent.parent.name for each in (tmp_path / "set").rglob("virial.npy"))
     assert there == ["000-H4O2"], "the frame without a virial has a folder of its own"
     assert_same((one,), joined([each for _, each in read_deepmd(tmp_path / "set", UNITS)]))
-
-
-def test_the_training_reads_a_dataset_of_one_system_and_refuses_several(tmp_path: Path) -> None:
-    one = system((1, 8, 1), 3, False, 2)
-    write_dataset_files(tmp_path / "one", dataset(one))
-    np.testing.assert_array_equal(read_labels(tmp_path / "one" / "labels.npz")["forces"], one.labels["forces"])
-    write_dataset_files(tmp_path / "two", dataset())
-    with pytest.raises(InputError, match="several systems; a training takes one"):
-        read_labels(tmp_path / "two" / "labels.npz")
 
 
 def test_units_of_the_file_become_ours(tmp_path: Path) -> None:
