@@ -34,6 +34,7 @@ UNITS = {
     "kinetic_energy": "eV",
     "temperature": "K",
     "forces": "eV/angstrom",
+    "force_deviation": "eV/angstrom",
     "dipole": "e*angstrom",
     "polarizability": "angstrom^3",
     "current": "e*angstrom/fs",

@@ -37,8 +37,9 @@ from vibraloom.calculators.job import Progress, run_job
 from vibraloom.calculators.lammps.checkpoints import newest_restart
 from vibraloom.calculators.lammps.output_reader import read_output
 from vibraloom.durable import write_text
-from vibraloom.errors import InputError
-from vibraloom.files.trajectory import write_trajectory
+from vibraloom.errors import ComputationError, InputError
+from vibraloom.files.elements import SYMBOLS
+from vibraloom.files.trajectory import Trajectory, write_trajectory
 
 REQUIRED = (
     "timestep",
@@ -53,6 +54,8 @@ REQUIRED = (
     "trajectory",
 )
 INCOMPLETE = "incomplete.json"
+EXPLODED = "exploded.extxyz"
+"""The last frame of a run that exploded."""
 
 
 def convert(folder: Path, record: dict[str, Any]) -> Path:
@@ -67,7 +70,7 @@ def convert(folder: Path, record: dict[str, Any]) -> Path:
 
     Raises:
         InputError: a key is missing, or a file does not belong to this run.
-        ComputationError: LAMMPS reported an error, or a value is not a number.
+        ComputationError: LAMMPS reported an error, a value is not a number, or the run exploded.
     """
     missing = [key for key in REQUIRED if key not in record]
     if missing:
@@ -77,6 +80,11 @@ def convert(folder: Path, record: dict[str, Any]) -> Path:
     folders = [folder / name for name in record.get("folders", ["."])]
     output = read_output(folders, record)
     trajectory_path, incomplete_path = folder / record["trajectory"], folder / INCOMPLETE
+    if output.exploded:
+        last = _keep_last_frame(folder / EXPLODED, output.trajectory)
+        raise ComputationError(
+            f"dynamics: the run exploded {output.exploded}{last}; train on frames like it, take a smaller timestep or a wall"
+        )
     expected = int(record["steps"]) // int(record["every"]) + 1
     if output.complete and output.trajectory is not None and output.trajectory.frames == expected:
         write_trajectory(trajectory_path, output.trajectory)
@@ -93,6 +101,19 @@ def convert(folder: Path, record: dict[str, Any]) -> Path:
     }
     write_text(incomplete_path, json.dumps(report, indent=1) + "\n")
     return incomplete_path
+
+
+def _keep_last_frame(path: Path, trajectory: Trajectory | None) -> str:
+    """Write the last frame (Å); returns words that name the file, "" where there is no frame."""
+    if trajectory is None:
+        return ""
+    cell = "" if trajectory.cell is None else f'Lattice="{" ".join(f"{value:.10g}" for value in trajectory.cell.ravel())}" '
+    flags = " ".join("T" if flag else "F" for flag in trajectory.pbc)
+    lines = [str(len(trajectory.numbers)), f'{cell}Properties=species:S:1:pos:R:3 pbc="{flags}" step={int(trajectory.step[-1])}']
+    for number, (x, y, z) in zip(trajectory.numbers, trajectory.positions[-1], strict=True):
+        lines.append(f"{SYMBOLS[int(number)]} {x:.8f} {y:.8f} {z:.8f}")
+    write_text(path, "\n".join(lines) + "\n")
+    return f"; its last frame is in {path.name}"
 
 
 def main(job: dict[str, Any], progress: Progress) -> None:

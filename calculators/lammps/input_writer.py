@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from vibraloom import __version__
 from vibraloom.calculators.lammps.models import ClassicalModel, load_model
+from vibraloom.calculators.lammps.script_lines import equilibration, header, production, thermometer, timer
 from vibraloom.calculators.lammps.settings import Settings
 from vibraloom.calculators.lammps.topology import Topology, build_topology
 from vibraloom.errors import InputError
 
-PRODUCTION_MARK = "vibraloom: production"
-"""Line of the log after which the thermo output belongs to frames."""
 SLAB_FACTOR = 3.0
 """Height of the periodic cell of the electrostatics over the height of the box."""
 FREE_MARGIN = 10.0
@@ -116,7 +115,8 @@ def write_restart_input(
         *_header(run, segment),
         f'read_restart "{restart}"',
         *_force_field(run),
-        *_timer(run),
+        *timer(run.settings),
+        *_groups(run),
         *_production(run, segment),
     ]
     return {"in.lammps": "\n".join(lines) + "\n", "job.json": _record(run)}
@@ -190,58 +190,20 @@ def _orthogonal(cell: NDArray[np.floating] | None) -> NDArray[np.float64]:
 
 
 def _first_script(run: _Prepared) -> str:
-    velocity_seed, noise_seed = run.settings.engine_seeds
-    temperature, steps = f"{run.settings.temperature:.10g}", run.settings.equilibration_steps
-    lines = [
-        *_header(run, 0),
-        "read_data data.lammps",
-        *_force_field(run),
-        *_groups(run),
-        *_timer(run),
-        *_walls(run),
-    ]
+    lines = [*_header(run, 0), "read_data data.lammps", *_force_field(run), *_groups(run), *timer(run.settings), *_walls(run)]
     if run.has_frozen:
         lines.append("fix hold frozen setforce 0.0 0.0 0.0")
     lines += ["thermo 500", "min_style cg", "minimize 1.0e-4 1.0e-4 500 5000"]
     if run.has_frozen:
         lines += ["unfix hold", "velocity frozen set 0.0 0.0 0.0"]
-    lines += ["reset_timestep 0", f"timestep {run.settings.timestep:.10g}"]
-    lines.append(f"velocity mobile create {temperature} {velocity_seed} mom yes rot no dist gaussian")
-    if steps:
-        # "zero yes": the noise gives no net push, so that a bulk or a free molecule does not drift.
-        push = "no" if run.slab else "yes"
-        lines += [
-            f"fix bath mobile langevin {temperature} {temperature} 100.0 {noise_seed} zero {push}",
-            "fix move mobile nve",
-            f"run {steps}",
-            "unfix move",
-            "unfix bath",
-            # A wall-time stop inside the equilibration leaves nothing to continue from: it must not look like
-            # production.
-            f'if "$(step) != {steps}" then "print \'vibraloom: stopped within equilibration\'" "quit 0"',
-        ]
-    if not run.slab:
-        lines.append("velocity mobile zero linear")
-    lines += [
-        "reset_timestep 0",
-        "write_restart checkpoint-start.restart",
-        *_unfix_walls(run),
-        *_production(run, 0, groups=False),
-    ]
-    return "\n".join(lines) + "\n"
+    lines += equilibration(run.settings, takes_momentum=run.slab)
+    lines += _unfix_walls(run)
+    return "\n".join([*lines, *_production(run, 0)]) + "\n"
 
 
 def _header(run: _Prepared, segment: int) -> list[str]:
     boundary = "p p f" if run.slab else "m m m" if run.free else "p p p"
-    return [
-        f"# vibraloom {__version__}: {run.settings.model}, seed {run.settings.seed}, replica "
-        f"{run.settings.replica}, segment {segment}",
-        f"log log-{segment:04d}.lammps",
-        'print "vibraloom: LAMMPS version $(version)"',
-        "units real",
-        "atom_style full",
-        f"boundary {boundary}",
-    ]
+    return header(run.settings, run.settings.model, segment, boundary, "full")
 
 
 def _force_field(run: _Prepared) -> list[str]:
@@ -279,10 +241,7 @@ def _groups(run: _Prepared) -> list[str]:
     lines = [f"group mobile type {' '.join(mobile)}"]
     if frozen:
         lines += [f"group frozen type {' '.join(frozen)}", "neigh_modify exclude group frozen frozen"]
-    # A frozen slab or a wall takes momentum, so that all 3N degrees of freedom count.
-    extra = 0 if run.slab or frozen else 3
-    lines += ["compute warmth mobile temp", f"compute_modify warmth extra/dof {extra}"]
-    return [*lines, "thermo_style custom step temp pe ke etotal press", "thermo_modify temp warmth"]
+    return [*lines, *thermometer(takes_momentum=run.slab or bool(frozen))]
 
 
 def _walls(run: _Prepared) -> list[str]:
@@ -293,27 +252,8 @@ def _unfix_walls(run: _Prepared) -> list[str]:
     return ["unfix wall"] if run.slab else []
 
 
-def _timer(run: _Prepared) -> list[str]:
-    seconds = run.settings.wall_seconds
-    if seconds is None:
-        return []
-    return [f"timer timeout {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d} every 50"]
-
-
-def _production(run: _Prepared, segment: int, groups: bool = True) -> list[str]:
-    stride = run.settings.stride
-    lines = _groups(run) if groups else []
-    lines += [f"timestep {run.settings.timestep:.10g}", "fix move mobile nve", *_walls(run)]
-    return [
-        *lines,
-        f"thermo {stride}",
-        "thermo_modify norm no flush yes lost error temp warmth format float %.12g",
-        f"dump frames all custom {stride} dump-{segment:04d}.bin id xu yu zu vx vy vz",
-        f"restart {run.settings.checkpoint} checkpoint-a.restart checkpoint-b.restart",
-        f'print "{PRODUCTION_MARK}"',
-        f"run {run.settings.steps} upto",
-        "write_restart checkpoint-final.restart",
-    ]
+def _production(run: _Prepared, segment: int) -> list[str]:
+    return production(run.settings, segment, ["fix move mobile nve", *_walls(run)])
 
 
 def _data_file(run: _Prepared) -> str:

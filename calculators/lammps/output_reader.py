@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.lammps.input_writer import PRODUCTION_MARK
+from vibraloom.calculators.lammps.script_lines import PRODUCTION_MARK
 from vibraloom.errors import ComputationError, InputError
 from vibraloom.files.trajectory import Trajectory, join_segments
 from vibraloom.units import KCAL_PER_MOL_IN_EV
@@ -26,8 +26,11 @@ COLUMNS = "id xu yu zu vx vy vz"
 DUMP_MAGIC = b"DUMPCUSTOM"
 BLOCK_BYTES = 64 * 1024 * 1024
 THERMO_COLUMNS = 6
+DEVIATION_COLUMNS = 7
+"""Of deepmd-kit's file: step; largest, smallest and mean deviation of the virial; the same of the forces."""
 
 _TROUBLE = re.compile(r"^(ERROR\b.*|.*\bLost atoms\b.*)$", re.MULTILINE)
+_HALTED = re.compile(r"^(?:WARNING: )?Fix halt condition for fix-id runaway met on step (\d+) with value (\S+)", re.MULTILINE)
 _VERSION = re.compile(r"^vibraloom: LAMMPS version (\d+)", re.MULTILINE)
 
 
@@ -40,12 +43,14 @@ class LammpsOutput:
         last_step: step of the last whole frame, -1 when there is none.
         complete: the last frame is that of the last step asked for.
         notes: what was left out, one line each (a truncated frame, frames beyond a checkpoint).
+        exploded: step and temperature in words where the run was stopped for it, else "".
     """
 
     trajectory: Trajectory | None
     last_step: int
     complete: bool
     notes: list[str] = field(default_factory=list)
+    exploded: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,12 @@ def read_output(folders: Sequence[Path], record: dict[str, Any]) -> LammpsOutput
     for folder in folders:
         dumps |= {int(path.stem.removeprefix("dump-")): path for path in folder.glob("dump-*.bin")}
         logs |= {int(path.stem.removeprefix("log-")): path for path in folder.glob("log-*.lammps")}
+    exploded = ""
     if logs:
         # Earlier segments were continued on purpose; only the last one tells how the run ended.
         check_log(logs[max(logs)])
+        halted = _HALTED.search(logs[max(logs)].read_text(encoding="utf-8", errors="replace"))
+        exploded = f"at step {halted.group(1)} with {float(halted.group(2)):.0f} K" if halted else ""
     notes: list[str] = []
     segments: list[Trajectory] = []
     for number in sorted(dumps):
@@ -98,10 +106,10 @@ def read_output(folders: Sequence[Path], record: dict[str, Any]) -> LammpsOutput
                 segments[-1] = _first_frames(segments[-1], kept)
         segments.append(segment)
     if not segments:
-        return LammpsOutput(None, -1, False, notes)
+        return LammpsOutput(None, -1, False, notes, exploded)
     joined = join_segments(segments)
     last = int(joined.step[-1])
-    return LammpsOutput(joined, last, last == int(record["steps"]), notes)
+    return LammpsOutput(joined, last, last == int(record["steps"]), notes, exploded)
 
 
 def check_log(path: Path) -> None:
@@ -287,6 +295,7 @@ def _read_segment(path: Path, record: dict[str, Any], notes: list[str]) -> Traje
         cell=None if cell is None else np.asarray(cell, dtype=np.float64),
         pbc=(bool(record["pbc"][0]), bool(record["pbc"][1]), bool(record["pbc"][2])),
         observables={
+            **_deviation(path.with_name(path.name.replace("dump-", "deviation-")).with_suffix(".out"), step[:kept]),
             "temperature": thermo[:, 1],
             "potential_energy": thermo[:, 2] * KCAL_PER_MOL_IN_EV,
             "kinetic_energy": thermo[:, 3] * KCAL_PER_MOL_IN_EV,
@@ -315,3 +324,16 @@ def _first_frames(trajectory: Trajectory, count: int) -> Trajectory:
         observables={name: values[:count] for name, values in trajectory.observables.items()},
         attributes=trajectory.attributes,
     )
+
+
+def _deviation(path: Path, step: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Largest deviation of a committee's forces on one atom (eV/Å) at each step, NaN where none was written; {} without file."""
+    if not path.is_file():
+        return {}
+    rows: dict[int, float] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        # steps of the equilibration come first; those of the production, counted from 0 again, replace them
+        if len(words) >= DEVIATION_COLUMNS and words[0].isdigit():
+            rows[int(words[0])] = float(words[4]) * KCAL_PER_MOL_IN_EV
+    return {"force_deviation": np.array([rows.get(int(each), np.nan) for each in step])}

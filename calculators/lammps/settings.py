@@ -1,4 +1,4 @@
-"""What a classical LAMMPS run is asked to do, checked when it is made."""
+"""What a LAMMPS run is asked to do, checked when it is made."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vibraloom.errors import InputError
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a run is asked to do.
+class RunSettings:
+    """What every run is asked to do.
 
     Attributes:
         temperature: (K) of velocities and equilibration.
@@ -22,8 +22,6 @@ class Settings:
         every: (fs) time between frames, a multiple of ``timestep``.
         seed: random seed, 0 or more.
         replica: index of the replica; another index gives other velocities.
-        model: name of the molecules' model.
-        metal: name of the slab atoms' model.
         checkpoint: steps between restart files.
         wall_seconds: stop cleanly, with a checkpoint, after this wall time; None for no limit.
     """
@@ -35,8 +33,6 @@ class Settings:
     every: float
     seed: int
     replica: int = 0
-    model: str = "spc/fw"
-    metal: str = METAL_MODEL
     checkpoint: int = 10_000
     wall_seconds: int | None = None
 
@@ -55,8 +51,6 @@ class Settings:
             raise InputError(f"dynamics.wall_seconds: {self.wall_seconds}; allowed: 1 or more")
         _multiple("every", self.every, "timestep", self.timestep)
         _multiple("length", self.length, "every", self.every)
-        load_model(self.model, "molecule")
-        load_model(self.metal, "metal")
 
     @property
     def stride(self) -> int:
@@ -78,6 +72,24 @@ class Settings:
         """Seeds of velocities and Langevin noise: positive, and different for each seed and replica."""
         first, second = np.random.SeedSequence([self.seed, self.replica]).generate_state(2)
         return int(first % 899_999_999) + 1, int(second % 899_999_999) + 1
+
+
+@dataclass(frozen=True)
+class Settings(RunSettings):
+    """What a classical run is asked to do.
+
+    Attributes:
+        model: name of the molecules' model.
+        metal: name of the slab atoms' model.
+    """
+
+    model: str = "spc/fw"
+    metal: str = METAL_MODEL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        load_model(self.model, "molecule")
+        load_model(self.metal, "metal")
 
 
 def _multiple(key: str, value: float, unit_key: str, unit: float) -> int:
