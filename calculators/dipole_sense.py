@@ -6,8 +6,6 @@ other way round have the same size and spread; a surface learned from both is wr
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,7 +59,7 @@ def check_dipole_sense(dataset: Dataset) -> Dataset:
 
 def _cosines(system: FrameSet, name: str) -> list[float]:
     try:
-        known = with_molecules(replace(system, molecule=system.molecule))
+        known = with_molecules(system)
     except InputError:
         return []  # no molecules in it: a cell narrower than two bonds
     found = []

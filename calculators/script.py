@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import datastructures
+from aiida.common.escaping import escape_for_bash
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 from aiida.parsers import Parser
@@ -18,6 +20,9 @@ from vibraloom.errors import ComputationError, VibraloomError
 JOB_FILE = "job.json"
 DONE_FILE = "done.json"
 ERROR_FILE = "error.json"
+Look = Callable[[Path], dict[str, Any]]
+"""Looks at a job's folder. Its module prints the same, as one line of JSON, for the folder that is its one argument: the files
+may be large and stay where they are."""
 
 
 EXIT_CODES = (
@@ -192,3 +197,25 @@ def existing(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise ComputationError(f"{name}: the job wrote no such file; look at job.err in its folder")
     return folder / name
+
+
+def left_in(remote: orm.RemoteData, look: Look, python: orm.AbstractCode) -> dict[str, Any]:
+    """What ``look`` says of a job's folder, here or on the folder's computer by ``python``.
+
+    Raises:
+        ComputationError: the module could not be run there.
+    """
+    if remote.computer.transport_type == "core.local":
+        return look(Path(remote.get_remote_path()))
+    words = python.get_executable_cmdline_params(["-m", look.__module__, remote.get_remote_path()])
+    line = " ".join(escape_for_bash(word) for word in words)
+    command = "\n".join(part for part in (remote.computer.get_prepend_text(), python.prepend_text, line) if part)
+    with remote.get_authinfo().get_transport() as transport:
+        status, out, err = transport.exec_command_wait(command)
+    try:
+        if status == 0:
+            return dict(json.loads(out.splitlines()[-1]))  # before it a login shell may have its say
+    except (ValueError, IndexError):
+        pass
+    said = " ".join((err or out).split())[-300:]
+    raise ComputationError(f"{remote.get_remote_path()} on {remote.computer.label} could not be looked at: {said}")

@@ -13,6 +13,7 @@ from vibraloom.structures.molecule import molecule_by_formula
 from vibraloom.structures.report import report
 from vibraloom.structures.slab import BOTTOM, build_slab
 from vibraloom.structures.spec import InterfaceSystem
+from vibraloom.units import GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -70,6 +71,12 @@ def build_interface(spec: InterfaceSystem) -> tuple[Atoms, dict[str, Any]]:
         notes.append(
             f"the film is {thickness:.2f} Å thick, not {spec.liquid.thickness:g} Å, so that {count} whole "
             "molecules have the density asked for"
+        )
+    density = count * float(molecule.get_masses().sum()) / (area * thickness) / GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3
+    if density < spec.liquid.density * (1 - 1e-6):
+        notes.append(
+            f"a film of {count} {spec.liquid.molecule} is made {thickness:g} Å thick, one molecule: its density is {density:.3g} "
+            f"g/cm^3, not {spec.liquid.density:g} g/cm^3"
         )
     return atoms, report(atoms, spec, notes)
 

@@ -49,7 +49,8 @@ def find_packmol() -> Path:
 def film_size(spec: LiquidSpec, molecular_mass: float, area: float) -> tuple[int, float]:
     """Number of molecules and exact thickness (Å) of a film: density = count · mass / (area · thickness).
 
-    A thickness given by the user is met to within half a molecule, so that the density is exact.
+    A thickness given by the user is met to within half a molecule, so that the density is exact. A few molecules that would
+    make a film thinner than a molecule get one of :data:`THINNEST_FILM`; the density is then lower than asked for.
 
     Args:
         spec: density (g/cm³) with thickness (Å) or count.
@@ -57,7 +58,7 @@ def film_size(spec: LiquidSpec, molecular_mass: float, area: float) -> tuple[int
         area: (Å²) area of the cell's base.
 
     Raises:
-        InputError: no molecule fits, or the count makes a film thinner than a molecule.
+        InputError: no molecule fits.
     """
     per_angstrom = spec.density * GRAM_PER_CM3_IN_AMU_PER_ANGSTROM3 * area / molecular_mass
     count = spec.count if spec.count is not None else round(spec.thickness * per_angstrom)
@@ -67,12 +68,7 @@ def film_size(spec: LiquidSpec, molecular_mass: float, area: float) -> tuple[int
             f"allowed: {1 / per_angstrom:.3g} angstrom or more, or a larger slab size"
         )
     thickness = count / per_angstrom
-    if spec.count is not None and thickness < THINNEST_FILM:
-        raise InputError(
-            f"system.liquid.count: {count} {spec.molecule} make a film of {thickness:.3g} Å, too thin; "
-            f"allowed: {int(np.ceil(THINNEST_FILM * per_angstrom))} or more on this slab, or a lower density"
-        )
-    return count, thickness
+    return count, thickness if spec.count is None else max(thickness, THINNEST_FILM)
 
 
 def pack_film(molecule: Atoms, count: int, cell: Any, low: float, high: float, seed: int) -> NDArray[np.float64]:

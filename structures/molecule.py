@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vibraloom.errors import InputError
@@ -51,6 +52,14 @@ MOLECULES: dict[str, str] = {
 
 LIQUIDS: tuple[str, ...] = ("H2O", "CH3OH", "CH3CH2OH", "CH3CN", "C6H6", "CHCl3")
 """Molecules, liquid at room temperature, that a film can be made of."""
+
+
+def composition(formula: str) -> dict[str, int]:
+    """Atoms of each element in a formula such as ``CH3CH2OH``."""
+    found: dict[str, int] = {}
+    for symbol, count in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
+        found[symbol] = found.get(symbol, 0) + int(count or 1)
+    return found
 
 
 def molecule_by_formula(formula: str) -> Atoms:

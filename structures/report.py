@@ -87,7 +87,7 @@ def report(atoms: Atoms, system: AnySystem, notes: Sequence[str] = ()) -> dict[s
 
 
 def _narrow(width: float) -> str:
-    return f"the cell is {width:.2f} Å wide: below {NARROW} Å, Gamma-point responses are too small"
+    return f"the cell is {width:.2f} Å wide: below {NARROW} Å, responses computed at the Gamma point are too small"
 
 
 def _bulk_entries(atoms: Atoms, system: BulkLiquidSystem) -> dict[str, Any]:

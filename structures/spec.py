@@ -27,7 +27,7 @@ from vibraloom.validation import validated
 LARGEST_SEED = 2**31 - 2
 """Engines and packmol keep seeds as signed 32-bit numbers."""
 THINNEST_FILM = 3.0
-"""Thinnest film in Å: about the diameter of one water molecule."""
+"""Thinnest film in Å, about the diameter of one water molecule; one of a few molecules is made as thick as this."""
 
 
 def _whole_number(minimum: int, maximum: int, what: str = "a whole number") -> Any:
@@ -56,6 +56,13 @@ def _facet(value: object) -> str:
     if not isinstance(text, str) or text.strip("()") not in allowed:
         raise ValueError("allowed: 100, 110, 111 (fcc and bcc metals), 0001 (hcp metals), 100 (rock salt)")
     return text.strip("()")
+
+
+def _is_cubic(slab: dict[str, Any]) -> bool:
+    element, material = slab.get("element"), slab.get("material")
+    if isinstance(element, str) and element in CRYSTALS:
+        return CRYSTALS[element].lattice != "hcp"
+    return isinstance(material, str) and material in COMPOUNDS and COMPOUNDS[material].structure == "rock salt"
 
 
 def _two_repeats(value: object) -> object:
@@ -117,6 +124,17 @@ class SlabSpec(SystemRecord):
     ] = None
     orthogonal: StrictBool = Field(True, description="true: a right-angled cell; false: the primitive one")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _equal_faces_of_a_cube(cls, content: Any) -> Any:
+        """(001) and (010) of a cubic crystal are its (100)."""
+        if not isinstance(content, dict) or not _is_cubic(content):
+            return content
+        facet = content.get("facet")
+        text = facet.strip("()") if isinstance(facet, str) else facet
+        # YAML 1.1 reads 001 and 010 as octal numbers, true and false are no numbers
+        return {**content, "facet": "100"} if text in ("001", "010", 1, 8) and not isinstance(text, bool) else content
+
     @property
     def is_metal(self) -> bool:
         """Whether the slab has no gap: its levels are then partly filled."""
@@ -164,8 +182,8 @@ class SlabSpec(SystemRecord):
             raise ValueError(f"@facet allowed for {self.element} ({self.crystal.lattice}): {', '.join(allowed)}")
         if self.orthogonal and (self.crystal.lattice, self.facet) in EVEN_SECOND_SIZE and self.size[1] % 2:
             raise ValueError(
-                f"@size allowed for an orthogonal {self.element}({self.facet}) cell: an even second number, "
-                "or orthogonal: false"
+                f"@size allowed for an orthogonal {self.element}({self.facet}) cell: an even second number "
+                "(or orthogonal: false, for engine cp2k)"
             )
 
     def _compound_facet(self) -> None:

@@ -9,6 +9,7 @@ Fixtures:
     full_project: a project of its own with a full profile on them; what runs in a new_project runs in it.
     bare_project: a folder without a profile, and the command in it.
     cp2k_program: path of CP2K; skips where it is not installed.
+    chain: makes CP2K work chains for hand-made jobs (tests/cp2k_chains.py).
     cli: runs ``vibraloom ARGUMENTS`` as a process inside the project and returns the CompletedProcess.
 
 With VIBRALOOM_REQUIRE_ALL=1 (continuous integration) a skipped test is a failed test, except those marked
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cp2k_chains import chain  # noqa: F401
 from hypothesis import settings
 from services.full_profile import Servers
 from services.loopback import skip_without

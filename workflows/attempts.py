@@ -11,8 +11,9 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import CalcJob
+from aiida.manage.configuration.settings import AiiDAConfigDir
 
-from vibraloom.settings import project_folder
+from vibraloom.errors import ComputationError
 
 SPEC_HASH = "vibraloom_spec_hash"
 BY_DAEMON = "vibraloom_daemon"
@@ -113,23 +114,26 @@ def _cancel(node: orm.CalcJobNode, workdir: str) -> bool:
         return bool(scheduler.cancel_job_in(workdir))
 
 
-def lock_of(home: Path, spec_hash: str) -> Path:
-    """File that is locked while somebody runs a spec."""
-    return home / "work" / f"run-{spec_hash[:16]}.lock"
+def lock_of(spec_hash: str) -> Path:
+    """File that is locked while somebody runs a spec; beside AiiDA's settings, where a daemon started anywhere finds it."""
+    return AiiDAConfigDir.get() / "vibraloom" / f"run-{spec_hash[:16]}.lock"
 
 
 def is_driven(attempt: orm.CalcJobNode) -> bool:
-    """Whether a run that is at work owns the attempt: the daemon has it, or somebody holds the lock of its spec."""
+    """Whether a run that is at work owns the attempt: the daemon has it, or somebody holds the lock of its spec.
+
+    Of a process that is no run of a spec nobody here can tell whether it is at work: until it ends, it is taken to be.
+    """
     run: orm.ProcessNode = attempt
     while run.caller is not None:
         run = run.caller
-    spec_hash, home = run.base.extras.get(SPEC_HASH, None), project_folder()
-    if spec_hash is None or home is None or run.is_terminated:
+    if run.is_terminated:
         return False
-    if run.base.extras.get(BY_DAEMON, False):
+    spec_hash = run.base.extras.get(SPEC_HASH, None)
+    if spec_hash is None or run.base.extras.get(BY_DAEMON, False):
         return True
     try:
-        with lock_of(home, spec_hash).open() as handle:
+        with lock_of(spec_hash).open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -141,23 +145,43 @@ def is_driven(attempt: orm.CalcJobNode) -> bool:
 def continued(process_class: type[CalcJob], inputs: dict[str, Any], *, rerun: bool = False) -> tuple[dict[str, Any], str | None]:
     """Inputs that go on from an earlier attempt at the same job, if there is one.
 
-    A finished attempt gives its own ``previous``, so that the cache answers; an unfinished one gives its folder, after its
-    orphaned process was stopped. With ``rerun`` unfinished attempts are stopped and left alone. What another run is at work
-    on is left to it.
+    A finished attempt gives its own ``previous``, or none if it had none, so that the cache answers; an unfinished one gives
+    its folder, after its orphaned process was stopped. With ``rerun`` unfinished attempts are stopped and left alone. What
+    another run is at work on is left to it.
 
     Returns:
         The inputs, and one line for the log or None.
+
+    Raises:
+        ComputationError: the orphaned process of an attempt could not be stopped.
     """
     attempts = earlier_attempts(process_class, {key: value for key, value in inputs.items() if key != "metadata"})
     for attempt in attempts:
         if attempt.is_finished_ok:
             earlier = attempt.base.links.get_incoming(link_label_filter=CONTINUED).first()
-            return (inputs if earlier is None else {**inputs, CONTINUED: earlier.node}), None
+            others = {key: value for key, value in inputs.items() if key != CONTINUED}
+            return (others if earlier is None else {**others, CONTINUED: earlier.node}), None
     attempts = [attempt for attempt in attempts if not is_driven(attempt)]
     for attempt in attempts:
-        stop_orphan(attempt)
+        stop_or_refuse(attempt)
     for attempt in [] if rerun else attempts:
         folder = folder_of(attempt)
         if folder is not None:
             return {**inputs, CONTINUED: folder}, f"going on from what attempt {attempt.uuid[:8]} finished"
     return inputs, None
+
+
+def stop_or_refuse(attempt: orm.CalcJobNode) -> None:
+    """Stop the job of an attempt that nobody watches any more.
+
+    Raises:
+        ComputationError: it could not be stopped.
+    """
+    try:
+        stop_orphan(attempt)
+    except Exception as error:  # each transport and ssh library has errors of its own
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ComputationError(
+            f"computer {attempt.computer.label}: job {attempt.uuid[:8]}, which nobody watches any more, cannot be cancelled"
+            f" ({said}); try: vibraloom cluster test {attempt.computer.label}; then the same command goes on"
+        ) from error

@@ -12,10 +12,11 @@ from aiida.engine import calcfunction
 from vibraloom.nodes.spectrum import SpectrumData
 from vibraloom.spectra.bands import Band, find_bands
 from vibraloom.spectra.spectrum import Spectrum
+from vibraloom.workflows.word_rules import HIGHEST_BAND, highest_wavenumber
 
 REACH = 120.0
 """A band belongs to a harmonic mode if it lies within this many cm⁻¹ of it."""
-LIQUID_RANGES = {"libration": (300.0, 1000.0), "bend": (1250.0, 1850.0), "stretch": (3000.0, 4000.0)}
+WATER_RANGES = {"libration": (300.0, 1000.0), "bend": (1250.0, 1850.0), "stretch": (3000.0, 4000.0)}
 """Where the bands of liquid water are looked for, cm⁻¹."""
 _LOWEST_MODE = 200.0
 _HIGHEST_MODE = 4500.0
@@ -44,7 +45,7 @@ def molecule_bands(formula: orm.Str, model_modes: orm.Dict, dft_modes: orm.Dict,
 
     Modes closer than twice :data:`REACH` share one range of the laboratory spectrum, since a free rotor's branches overlap.
     """
-    found = {label: node.to_spectrum() for label, node in spectra.items()}
+    found = _unfolded(spectra)
     model = model_modes.get_dict()
     dft = dft_modes.get_dict()
     measured = reference_bands()["molecules"]
@@ -53,8 +54,12 @@ def molecule_bands(formula: orm.Str, model_modes: orm.Dict, dft_modes: orm.Dict,
     dft_harmonic = [value for value in dft["wavenumbers"] if value > _LOWEST_MODE]
     intensities = model["infrared_intensities"][-len(harmonic) :]
     dft_intensities = dft["infrared_intensities"][-len(dft_harmonic) :]
+    # from the highest mode down: a soft one may lie below the lowest wavenumber in one of the two alone
+    missing = len(harmonic) - len(dft_harmonic)
     rows = []
     for number, wavenumber in enumerate(harmonic):
+        same = number - missing
+        there = 0 <= same < len(dft_harmonic)
         rows.append(
             {
                 "mode": number + 1,
@@ -64,8 +69,8 @@ def molecule_bands(formula: orm.Str, model_modes: orm.Dict, dft_modes: orm.Dict,
                 "vdos": _nearest(found.get("vdos_eckart"), wavenumber, harmonic),
                 "model_harmonic": wavenumber,
                 "model_km_mol": intensities[number],
-                "dft_harmonic": dft_harmonic[number] if number < len(dft_harmonic) else None,
-                "dft_km_mol": dft_intensities[number] if number < len(dft_intensities) else None,
+                "dft_harmonic": dft_harmonic[same] if there else None,
+                "dft_km_mol": dft_intensities[same] if there else None,
                 "experiment": fundamentals[number] if number < len(fundamentals) else None,
             }
         )
@@ -87,12 +92,9 @@ def found_bands(formula: orm.Str, **spectra: SpectrumData) -> orm.Dict:
 
     Positions come from the Eckart frame, and from isotropic Raman scattering, in which rotation does not show.
     """
-    found = {label: node.to_spectrum() for label, node in spectra.items()}
+    found = _unfolded(spectra)
     fixed = [label for label in sorted(found) if label.endswith("_eckart") or label == "raman_isotropic"]
-    rows = [
-        {"spectrum": label, "positions": [band.position for band in _bands_of(found[label], _LOWEST_MODE, _HIGHEST_MODE)]}
-        for label in fixed
-    ]
+    rows = _positions({label: found[label] for label in fixed})
     measured = reference_bands()["molecules"]
     fundamentals = measured["fundamentals"].get(formula.value, [])
     return orm.Dict(
@@ -137,29 +139,46 @@ def _area(spectrum: Spectrum, group: list[int], rows: list[dict[str, Any]]) -> d
 @calcfunction
 def interface_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
     """Bands of the liquid at an interface, in all and by layer, from the VDOS and the slab response."""
-    return orm.Dict({"kind": "interface", **_bands_of_liquid(liquid.value, spectra)})
+    return orm.Dict(_bands_of_liquid("interface", liquid.value, spectra))
 
 
 @calcfunction
 def liquid_bands(liquid: orm.Str, **spectra: SpectrumData) -> orm.Dict:
     """Bands of a bulk liquid from each of its spectra."""
-    return orm.Dict({"kind": "liquid", **_bands_of_liquid(liquid.value, spectra)})
+    return orm.Dict(_bands_of_liquid("liquid", liquid.value, spectra))
 
 
-def _bands_of_liquid(liquid: str, spectra: dict[str, SpectrumData]) -> dict[str, Any]:
-    found = {label: node.to_spectrum() for label, node in spectra.items()}
-    measured = reference_bands()["liquids"].get(liquid, {"source": None, "bands": {}})
+def _bands_of_liquid(kind: str, liquid: str, spectra: dict[str, SpectrumData]) -> dict[str, Any]:
+    """Rows by band of water; of another liquid, whose bands have no names here, the positions found in each spectrum."""
+    found: dict[str, Spectrum] = {}
+    for label, spectrum in _unfolded(spectra).items():
+        found[label] = spectrum
+        for part, values in spectrum.parts.items():
+            if part.startswith("layer/"):
+                single = Spectrum(spectrum.quantity, spectrum.wavenumber, values, spectrum.unit, spectrum.conventions)
+                found[f"{label} {part.removeprefix('layer/')}"] = single
+    if liquid != "H2O":
+        return {"kind": "found", "formula": liquid, "rows": _positions(found), "experiment": [], "experiment_source": None}
+    measured = reference_bands()["liquids"][liquid]
     rows = []
-    for band, (low, high) in LIQUID_RANGES.items():
+    for band, (low, high) in WATER_RANGES.items():
         row: dict[str, Any] = {"band": band, "experiment_bulk": measured["bands"].get(band)}
-        for label, spectrum in found.items():
-            row[label] = _strongest(spectrum, low, high)
-            for part, values in spectrum.parts.items():
-                if part.startswith("layer/"):
-                    single = Spectrum(spectrum.quantity, spectrum.wavenumber, values, spectrum.unit, spectrum.conventions)
-                    row[f"{label} {part.removeprefix('layer/')}"] = _strongest(single, low, high)
-        rows.append(row)
-    return {"liquid": liquid, "rows": rows, "experiment_source": measured["source"]}
+        rows.append(row | {label: _strongest(spectrum, low, high) for label, spectrum in found.items()})
+    return {"kind": kind, "liquid": liquid, "rows": rows, "experiment_source": measured["source"]}
+
+
+def _unfolded(spectra: dict[str, SpectrumData]) -> dict[str, Spectrum]:
+    """The spectra whose frames are close enough that no band is folded down from above their Nyquist limit."""
+    found = {label: node.to_spectrum() for label, node in spectra.items()}
+    return {label: one for label, one in found.items() if highest_wavenumber(one.conventions.timestep) >= HIGHEST_BAND}
+
+
+def _positions(spectra: dict[str, Spectrum]) -> list[dict[str, Any]]:
+    """Rows with the bands of each spectrum."""
+    return [
+        {"spectrum": label, "positions": [band.position for band in _bands_of(spectrum, _LOWEST_MODE, _HIGHEST_MODE)]}
+        for label, spectrum in spectra.items()
+    ]
 
 
 def _strongest(spectrum: Spectrum, low: float, high: float) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vibraloom.workflows import parameters
 from vibraloom.workflows.spec import Spec
+from vibraloom.workflows.word_rules import doubts_about
 
 
 def context_of(
@@ -18,7 +19,7 @@ def context_of(
         spec: the run.
         report: the structure's report.
         versions: versions of the engines that ran, by package.
-        warnings: what is doubtful about the method; each becomes a stamp.
+        warnings: what is doubtful about the method; each becomes a stamp, as do those of the report and of the words.
     """
     learned = spec.is_learned
     method: dict[str, Any] = {
@@ -26,7 +27,7 @@ def context_of(
         "response": spec.response.model_dump(mode="json"),
     }
     seed: dict[str, int] = {"dynamics": spec.dynamics.seed}
-    stamps = ["classical nuclei", *warnings]
+    stamps = ["classical nuclei", *report["warnings"], *doubts_about(spec), *warnings]
     if learned and spec.labels is not None and spec.model is not None:
         method["labels"] = spec.labels.model_dump(mode="json", exclude={"seed"})
         method["model"] = spec.model.model_dump(mode="json", exclude={"seed"})

@@ -12,13 +12,14 @@ from aiida.engine import (
     ExitCode,
     ProcessBuilder,
     ProcessHandlerReport,
+    ToContext,
     calcfunction,
     process_handler,
     while_,
 )
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from vibraloom.calculators.cp2k.calcjob import FRESH_ENTRY, Cp2kCalculation
+from vibraloom.calculators.cp2k.calcjob import FRESH_ENTRY, MAIN, Cp2kCalculation
 from vibraloom.calculators.cp2k.input_builder import geometry_optimisation, single_point, vibrations
 from vibraloom.calculators.cp2k.job_record import kind_of
 from vibraloom.calculators.cp2k.method_sections import boxed
@@ -27,15 +28,18 @@ from vibraloom.calculators.cp2k.remedies import FRESH, has_linear_response, in_f
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
 from vibraloom.errors import InputError
 from vibraloom.workflows.attempts import CONTINUED
-from vibraloom.workflows.cp2k_ladder import LADDER, digest_of, fields_instead, gone_on, inputs_of_repaired, repaired_before
-from vibraloom.workflows.cp2k_stops import UNITS, fetched_partial, goes_on_from, left_partial, progress_of
-from vibraloom.workflows.placement import placed
+from vibraloom.workflows.children import excepted
+from vibraloom.workflows.cp2k_ladder import LADDER, digest_of, fields_instead, gone_on, remedies_of
+from vibraloom.workflows.cp2k_memory import MEMORY, Changed, more_memory, untried, within_memory
+from vibraloom.workflows.cp2k_stops import UNITS, fetched_partial, goes_on_from, left_partial, progress_of, report_of
+from vibraloom.workflows.placement import chosen_options, placed
+from vibraloom.workflows.submission import SubmitsOnce
 
 MOST_JOBS = 200
 """Jobs of one work chain: a long trajectory takes many, and a chain without progress is stopped long before."""
 STALLS = 2
 """Continuations without a new step that are allowed; the next one is refused."""
-MEMORY_DOUBLINGS = 2
+USED_UP = "the jobs that max_iterations allows are used up; what is finished is kept: the same command goes on from there"
 
 TASKS = {"energy": ["forces"], "optimisation": ["forces"], "vibrations": ["forces", "vibrations"]}
 """What a base work chain is built for, and what of it physics may refuse."""
@@ -52,7 +56,7 @@ def in_a_box(structure: orm.StructureData) -> orm.StructureData:
     return structure if any(structure.pbc) else boxed_structure(structure)
 
 
-class Cp2kBaseWorkChain(BaseRestartWorkChain):
+class Cp2kBaseWorkChain(SubmitsOnce, BaseRestartWorkChain):
     """Runs :class:`Cp2kCalculation` until it is done or nothing is left to try.
 
     What was changed after each failure is reported and kept in the next job's ``record`` under ``remedies``. When the
@@ -92,6 +96,7 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         spec.exit_code(320, "ERROR_LINEAR_RESPONSE", message="Linear response fails after {tried}: {message}")
         spec.exit_code(330, "ERROR_ABORTED", message="CP2K ended unexpectedly: {message}")
         spec.exit_code(340, "ERROR_MEMORY", message="{message}")
+        spec.exit_code(401, "ERROR_MAXIMUM_ITERATIONS_EXCEEDED", message=USED_UP)
         spec.exit_code(410, "ERROR_NO_PROGRESS", message="{message}")
 
     @classmethod
@@ -171,41 +176,44 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         super().setup()
         inputs = dict(self.exposed_inputs(Cp2kCalculation, "job"))
         self.ctx.first = digest_of(inputs)
-        self.ctx.remedies = []
-        repaired = repaired_before(Cp2kCalculation, self.ctx.first)
-        if repaired is None:
-            inputs, said = gone_on(Cp2kCalculation, inputs, rerun=self.inputs.interrupted.value == "rerun")
-        else:
-            inputs = inputs_of_repaired(repaired, inputs)
-            self.ctx.remedies = list(inputs["record"].get_dict().get("remedies", []))
-            said = f"the remedies of an earlier run are taken: {'; '.join(self.ctx.remedies) or 'a new wavefunction'}"
+        inputs, said, done = gone_on(Cp2kCalculation, inputs, rerun=self.inputs.interrupted.value == "rerun")
+        self.ctx.remedies = remedies_of(inputs)
         if said:
             self.report(said)
         # once, not at each submission: a handler may have lowered what the computer's profile asks for
         metadata = AttributeDict(inputs.get("metadata") or {})
-        metadata.options = AttributeDict(placed(Cp2kCalculation, inputs["code"], None, dict(metadata.get("options") or {})))
-        if repaired is not None and (resources := repaired.get_option("resources")):
-            metadata.options.resources = resources  # a handler may have lowered them
+        options = dict(metadata.get("options") or {})
+        metadata.options = AttributeDict(placed(Cp2kCalculation, inputs["code"], None, options, chosen_options(self)))
+        if done is not None and any(words.startswith(MEMORY) for words in self.ctx.remedies):
+            metadata.options.resources = done.get_option("resources")  # the cache answers for the same processes alone
         self.ctx.inputs = AttributeDict({**inputs, "metadata": metadata})
-        self.ctx.reached = -1
-        self.ctx.stalls = 0
-        self.ctx.doublings = 0
+        self.ctx.reached, self.ctx.stalls = -1, 0
+        self.ctx.memory = untried()
+
+    def run_process(self) -> ToContext:
+        """Submit the next job, and mark it as one of this chain: run again, the chain finds it by that."""
+        waits: ToContext = super().run_process()
+        orm.load_node(waits["children"].pk).base.extras.set(LADDER, self.ctx.first)
+        return waits
 
     def inspect_process(self) -> ExitCode | None:
         """Let the handlers act; if the chain ends in failure, hand out the newest partial result first."""
         job = self.ctx.children[self.ctx.iteration - 1]
-        if job.is_finished_ok and digest_of(self.ctx.inputs) != self.ctx.first:
-            job.base.extras.set(LADDER, self.ctx.first)  # when the chain is run again it begins with these inputs
-        exit_code = super().inspect_process()
+        broken = self.exit_codes.ERROR_SUB_PROCESS_EXCEPTED
+        exit_code = excepted(job, broken) if job.is_excepted else super().inspect_process()
         if exit_code is not None and exit_code.status:
             self._attach_partial()
         return exit_code
 
     @process_handler(priority=900)
     def refuse_wrong_input(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Wrong input is not tried again."""
+        """Wrong input is not tried again; a job that more memory made too large gets fewer processes instead."""
         if job.exit_status != Cp2kCalculation.exit_codes.ERROR_INPUT.status:
             return None
+        if self.ctx.memory["raised_for"] == self.ctx.iteration:
+            self.ctx.remedies = self.ctx.remedies[:-1]
+            options, memory = self.ctx.inputs.metadata.options, self.ctx.memory
+            return self._with_memory(job, within_memory(options, memory, str(job.exit_message)))
         return self._stop(self.exit_codes.ERROR_INPUT, job)
 
     @process_handler(priority=800)
@@ -227,7 +235,8 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         if job.exit_status != Cp2kCalculation.exit_codes.ERROR_LINEAR_RESPONSE.status:
             return None
         responses = [name for name, parameters in self._runs().items() if has_linear_response(parameters)]
-        if not responses:
+        main_failed = self._kind(job) == "label" and MAIN not in responses and MAIN not in report_of(job).get("finished", {})
+        if not responses or main_failed:
             return self._stop(self.exit_codes.ERROR_ABORTED, job)  # numbers too large to print, and no response to blame
         words = self._change("linres", {name: self._runs()[name] for name in responses})
         if words is None and self.inputs.field_instead_of_response.value:
@@ -242,44 +251,31 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         """Out of memory: twice the memory if a limit was given, else half the processes on each machine."""
         if job.exit_status != Cp2kCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status:
             return None
-        options = AttributeDict(self.ctx.inputs.metadata.options)
-        resources = dict(options.resources)
-        limit, processes = options.get("max_memory_kb"), resources.get("num_mpiprocs_per_machine", 1)
-        if self.ctx.doublings >= MEMORY_DOUBLINGS or (limit is None and processes == 1):
-            remedy = "give more machines, or a larger metadata.options.max_memory_kb"
-            message = f"out of memory ({job.exit_message}); {remedy}"
-            return ProcessHandlerReport(True, self.exit_codes.ERROR_MEMORY.format(message=message))
-        self.ctx.doublings += 1
-        if limit is not None:
-            options.max_memory_kb = 2 * limit
-            words = f"memory: {limit} to {2 * limit} kB"
-        else:
-            options.resources = {**resources, "num_mpiprocs_per_machine": processes // 2}
-            words = f"memory: {processes} to {processes // 2} processes on each machine"
-        self.ctx.inputs.metadata.options = options
+        options, memory = self.ctx.inputs.metadata.options, self.ctx.memory
         self._go_on_from(job)
-        return self._again(job, words)
+        return self._with_memory(job, more_memory(options, memory, self.ctx.iteration, str(job.exit_message)))
 
     @process_handler(priority=600)
     def go_on_after_walltime(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """Stopped at the wall time: the exact continuation from the restart file."""
         if job.exit_status != Cp2kCalculation.exit_codes.ERROR_WALLTIME.status:
             return None
-        return self._continue(job, "stopped at the wall time")
+        return self._continue(job, "stopped at the wall time", "give more time")
 
     @process_handler(priority=590)
     def go_on_after_node_failure(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """The node failed: the same again, from the newest whole restart file."""
         if job.exit_status != Cp2kCalculation.exit_codes.ERROR_NODE_FAILURE.status:
             return None
-        return self._continue(job, "the node failed")
+        return self._continue(job, "the node failed", "ask what is wrong with the nodes (sinfo --list-reasons), or take others")
 
     @process_handler(priority=580)
     def go_on_after_cut(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """Cut off or truncated output: the same again, from the newest whole restart file."""
         if job.exit_status != Cp2kCalculation.exit_codes.ERROR_CUT_OFF.status:
             return None
-        return self._continue(job, "its output is cut off", doubtful=True)
+        advice = "look for the reason at the end of cp2k.out, of cp2k.err and of the scheduler's output, and for a full disk"
+        return self._continue(job, "its output is cut off", advice, doubtful=True)
 
     @process_handler(priority=100)
     def stop_with_reason(self, job: orm.CalcJobNode) -> ProcessHandlerReport | None:
@@ -324,6 +320,13 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
         self._set_record(**changed)
         return words
 
+    def _with_memory(self, job: orm.CalcJobNode, changed: Changed | str) -> ProcessHandlerReport:
+        if isinstance(changed, str):
+            return ProcessHandlerReport(True, self.exit_codes.ERROR_MEMORY.format(message=changed))
+        options, self.ctx.memory, words = changed
+        self.ctx.inputs.metadata.options = AttributeDict(options)
+        return self._again(job, words)
+
     def _record(self) -> dict[str, Any]:
         return self.ctx.inputs.record.get_dict() if "record" in self.ctx.inputs else {}
 
@@ -342,15 +345,16 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
 
     def _go_on_from(self, job: orm.CalcJobNode) -> None:
         folder = job.base.links.get_outgoing(link_label_filter="remote_folder").first()
-        if folder is not None and self.inputs.interrupted.value == "continue":
+        doubtful = report_of(job).get("scf_unconverged_steps")  # frames of a wrong density: the job is done again from its start
+        if folder is not None and not doubtful and self.inputs.interrupted.value == "continue":
             self.ctx.inputs[CONTINUED] = folder.node
 
-    def _continue(self, job: orm.CalcJobNode, why: str, *, doubtful: bool = False) -> ProcessHandlerReport:
+    def _continue(self, job: orm.CalcJobNode, why: str, advice: str, *, doubtful: bool = False) -> ProcessHandlerReport:
         """Go on from the newest restart file; stop when nothing moves any more.
 
         A doubtful end may have left a damaged wavefunction: the last try starts from a new one.
         """
-        report = job.outputs.report.get_dict() if "report" in job.outputs else {}
+        report = report_of(job)
         progress, kind = progress_of(report), self._kind(job)
         if kind == "optimisation" and report.get("ended") == "normal":  # nothing broke it off: MAX_ITER counts over all jobs
             return self._stop(self.exit_codes.ERROR_NO_PROGRESS, job)
@@ -363,7 +367,7 @@ class Cp2kBaseWorkChain(BaseRestartWorkChain):
             seconds = self.ctx.inputs.metadata.options.get("max_wallclock_seconds")
             limit = "" if seconds is None else f" of {seconds} s"
             unit = UNITS.get(kind, "step")
-            message = f"{self.ctx.stalls} jobs{limit} without a new {unit}; the last: {why} ({job.exit_message}); give more time"
+            message = f"{self.ctx.stalls} jobs{limit} without a new {unit}; the last: {why} ({job.exit_message}); {advice}"
             return ProcessHandlerReport(True, self.exit_codes.ERROR_NO_PROGRESS.format(message=message))
         self._go_on_from(job)
         fresh = doubtful and self.ctx.stalls == STALLS

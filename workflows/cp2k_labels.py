@@ -15,6 +15,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from ase import Atoms
 from numpy.typing import NDArray
 
+from vibraloom.calculators.cp2k.dipole_branch import settled_dipole
 from vibraloom.calculators.cp2k.input_builder import FIELD, field_followups, linres_followup, single_point
 from vibraloom.calculators.cp2k.method_sections import boxed
 from vibraloom.calculators.cp2k.refusals import refuse
@@ -27,10 +28,9 @@ from vibraloom.nodes.dataset import DatasetData
 from vibraloom.nodes.trajectory import TrajectoryFile
 from vibraloom.workflows.children import failure_of
 from vibraloom.workflows.cp2k import Cp2kBaseWorkChain, in_a_box
+from vibraloom.workflows.submission import SubmitsOnce
 
 POLARIZABILITIES = ("field", "linres")
-LARGEST_BRANCH_DOUBT = 0.25
-"""Quanta by which the Wannier sum and the Berry dipole may differ beyond whole ones."""
 WANTED = {"wannier": False, "stress": False, "polarizability": [], "field": FIELD, "axes": "xyz"}
 """What is computed beside energy, forces and dipole unless ``wanted`` says otherwise."""
 
@@ -93,32 +93,21 @@ def said_of(labels: Mapping[str, orm.ArrayData]) -> dict[str, dict[str, list[str
     return {key: of_frames for key, of_frames in found.items() if of_frames}
 
 
-def on_one_branch(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def on_one_branch(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """What takes the place of dipoles that are known modulo a quantum: those of one frame and the next must compare.
 
-    The branch is the one nearest to the sum of the molecules' Wannier dipoles. Without Wannier centres, with ions, with
-    atoms that belong to no molecule, or where the two definitions differ by more than :data:`LARGEST_BRANCH_DOUBT`, no
-    branch can be told from another: the dipole is kept as ``dipole_modulo``, which nothing learns from.
+    Where :func:`.settled_dipole` cannot tell the branch, the dipole is kept as ``dipole_modulo``, which nothing learns from.
 
     Args:
-        arrays: of F frames: dipole (e·Å) (F, 3), dipole_quantum (e·Å, rows) (F, 3, 3), molecular_dipole (e·Å) (F, M, 3).
+        arrays: as for :func:`.settled_dipole`.
     """
     if "dipole_quantum" not in arrays:
         return {}
-    dipole, quantum = arrays["dipole"], arrays["dipole_quantum"]
-    if "molecular_dipole" not in arrays:
-        return {"dipole_modulo": dipole}
-    missed = arrays["molecular_dipole"].sum(axis=1) - dipole
-    branches = np.einsum("fi,fij->fj", missed, np.linalg.inv(quantum))
-    quanta = np.rint(branches)
-    # atoms of no molecule and ions are not in the sum, which then says nothing about the branch
-    outside = np.any(arrays.get("molecule", np.zeros(1)) < 0) or np.any(np.abs(arrays.get("molecular_charge", np.zeros(1))) > 0.5)
-    if outside or np.abs(branches - quanta).max() > LARGEST_BRANCH_DOUBT:
-        return {"dipole_modulo": dipole}
-    return {"dipole": dipole + np.einsum("fi,fij->fj", quanta, quantum)}
+    settled = settled_dipole(arrays)
+    return {"dipole_modulo": arrays["dipole"]} if settled is None else {"dipole": settled}
 
 
-class Cp2kLabelWorkChain(WorkChain):
+class Cp2kLabelWorkChain(SubmitsOnce, WorkChain):
     """Frames, labels a few at a time, one dataset; a frame that fails does not stop the others."""
 
     @classmethod
@@ -228,22 +217,23 @@ class Cp2kLabelWorkChain(WorkChain):
         """Whether a frame was not begun yet."""
         return bool(self.ctx.left)
 
-    def label_some(self) -> ToContext | ExitCode:
+    def label_some(self) -> ToContext:
         """Submit the next frames: the first alone, for the others start from its wavefunction."""
         first = next((name for name in self.ctx.labelled), None)
         count = self.inputs.at_once.value if self.ctx.labelled or self.ctx.failures else 1
-        self.ctx.now, self.ctx.left = self.ctx.left[:count], self.ctx.left[count:]
-        children = {}
-        for name in self.ctx.now:
+        frames, self.ctx.left = self.ctx.left[:count], self.ctx.left[count:]
+        ready: dict[str, dict[str, Any]] = {}
+        for name in frames:
             try:
-                inputs = self._inputs_of(self.ctx.frames[name])
+                ready[name] = self._inputs_of(self.ctx.frames[name])
             except InputError as error:
-                return self.exit_codes.ERROR_INPUT.format(message=str(error))
+                self._note(name, str(error))
+                continue
             if first is not None:
-                inputs["job"]["previous"] = self.ctx[f"label_{first}"].outputs.remote_folder
-            inputs["metadata"] = {"call_link_label": f"label_{name}"}
-            children[f"label_{name}"] = self.submit(Cp2kBaseWorkChain, **inputs)
-        return ToContext(**children)
+                ready[name]["job"]["previous"] = self.ctx[f"label_{first}"].outputs.remote_folder
+            ready[name]["metadata"] = {"call_link_label": f"label_{name}"}
+        self.ctx.now = list(ready)
+        return ToContext(**{f"label_{name}": self.submit(Cp2kBaseWorkChain, **inputs) for name, inputs in ready.items()})
 
     def note_failures(self) -> None:
         """Keep the reason of each frame that failed."""
@@ -252,15 +242,20 @@ class Cp2kLabelWorkChain(WorkChain):
             if message is None:
                 self.ctx.labelled = [*self.ctx.labelled, name]
             else:
-                self.ctx.failures = {**self.ctx.failures, name: message}
-                self.report(f"frame {name}: {message}")
+                self._note(name, message)
+
+    def _note(self, name: str, message: str) -> None:
+        self.ctx.failures = {**self.ctx.failures, name: message}
+        self.report(f"frame {name}: {message}")
 
     def gather(self) -> ExitCode | None:
         """One dataset of what was labelled."""
         frames, failures = len(self.ctx.frames), self.ctx.failures
         if failures:
             self.out("failures", orm.Dict(failures).store())
-            ended = {name: self.ctx[f"label_{name}"] for name in failures}
+            ended = {name: self.ctx[f"label_{name}"] for name in failures if f"label_{name}" in self.ctx}
+            if not ended and len(failures) == frames:
+                return self.exit_codes.ERROR_INPUT.format(message=failures[min(failures)])  # refused, every one
             if partial := {name: chain.outputs.labels for name, chain in ended.items() if "labels" in chain.outputs}:
                 self.out("partial_labels", partial)
         if len(failures) > self.inputs.max_failed.value * frames or not self.ctx.labelled:

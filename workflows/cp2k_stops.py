@@ -18,6 +18,12 @@ UNITS = {"label": "finished run", "vibrations": "result"}
 """What a continuation of each kind of job must add to be progress; a step for all others."""
 
 
+def report_of(job: orm.CalcJobNode) -> dict[str, Any]:
+    """How a job ended, as its parser told it; empty where there was nothing to parse."""
+    found = job.base.links.get_outgoing(link_label_filter="report").first()
+    return {} if found is None else dict(found.node.get_dict())
+
+
 def progress_of(report: Mapping[str, Any]) -> int:
     """Steps, or whole runs of a label, that a job and those before it leave behind; -1 for none."""
     return int(report.get("progress", (report.get("restart") or {}).get("step", -1)))
@@ -44,7 +50,7 @@ def partial_trajectory(folder: orm.RemoteData, report: orm.Dict) -> TrajectoryFi
 
 def left_partial(job: orm.CalcJobNode) -> bool:
     """Whether a job left a partial trajectory in its folder."""
-    return "report" in job.outputs and str(job.outputs.report.get_dict().get("trajectory") or "").startswith(PARTIAL)
+    return str(report_of(job).get("trajectory") or "").startswith(PARTIAL)
 
 
 def fetched_partial(job: orm.CalcJobNode) -> tuple[dict[str, TrajectoryFile], str]:

@@ -12,13 +12,15 @@ from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
 
+from vibraloom.calculators.cp2k.basis_files import AUGMENTED
 from vibraloom.calculators.cp2k.input_builder import committee_network, dynamics
 from vibraloom.calculators.cp2k.method_sections import boxed
 from vibraloom.calculators.cp2k.planar_average import hydrogen_scale
-from vibraloom.calculators.cp2k.refusals import refuse
+from vibraloom.calculators.cp2k.refusals import Unfit, refuse
 from vibraloom.errors import InputError
 from vibraloom.nodes.trajectory import TrajectoryFile
 from vibraloom.spectra.uncertainty import standard_error
+from vibraloom.structures.spec import AnySystem
 from vibraloom.workflows import parameters
 from vibraloom.workflows.clusters import job_options
 from vibraloom.workflows.cp2k import in_a_box
@@ -58,6 +60,8 @@ def warnings_of(run: Spec, atoms: Atoms) -> list[str]:
         asked |= {f"field_{axis}" for axis in parameters.label_axes(run)}
     if run.response.wannier_every is not None:
         asked.add("wannier")
+    if run.dynamics.basis == "aug-TZV2P" and (others := sorted(set(atoms.symbols) - AUGMENTED)):
+        raise InputError(f"{run.name}: dynamics.basis: aug-TZV2P: not made for {others[0]}; allowed with it: TZV2P or DZVP")
     warnings: list[str] = []
     try:
         if not run.has_electrons:
@@ -66,8 +70,25 @@ def warnings_of(run: Spec, atoms: Atoms) -> list[str]:
             if parameters.label_stride(run) is None:
                 return warnings
         return [*warnings, *refuse(_placed(atoms), parameters.cp2k_settings(run), asked)]
+    except Unfit as error:
+        raise InputError(f"{run.name}: {_in_words(run.system, error)}") from error
     except InputError as error:
         raise InputError(f"{run.name}: {error}") from error
+
+
+def _in_words(system: AnySystem, error: Unfit) -> str:
+    """The fault of a cell by the word of the spec that makes it so, with a value that is allowed."""
+    if system.kind == "interface" and error.vacuum:
+        enough = math.ceil(10 * (system.vacuum + 2 * (error.need - error.have))) / 10
+        return f"system.vacuum: {system.vacuum:g} angstrom: {error.reason}; allowed: {enough:g} angstrom or more"
+    if system.kind == "interface":
+        size = list(system.slab.size)
+        size[error.axis] = math.ceil(size[error.axis] * error.need / error.have - 1e-6)
+        return f"system.slab.size: {list(system.slab.size)}: {error.reason}; allowed: {size} or more"
+    if system.kind == "liquid":
+        fewest = math.ceil(system.count * (error.need / error.have) ** 3 - 1e-6)
+        return f"system.count: {system.count}: {error.reason}; allowed: {fewest} or more"
+    return str(error)
 
 
 def _placed(atoms: Atoms) -> Atoms:
@@ -110,8 +131,6 @@ def dynamics_inputs(
     else:
         content = committee_network(atoms, md)
         record["method"] = {"functional": COMMITTEE_WATER}
-    if run.response.hydrogen_reference is not None and not equilibration:
-        record["hydrogen_reference_ev"] = run.response.hydrogen_reference
     job: dict[str, Any] = {
         "code": codes["cp2k"],
         "converter": codes["python"],

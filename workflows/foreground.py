@@ -7,7 +7,6 @@ for ever. A command that waits gives up then: the run stays as it is, and the ne
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import signal
@@ -26,6 +25,8 @@ from vibraloom.workflows.attempts import BY_DAEMON
 WAITS_FOR = "vibraloom_waits_for"
 """Extra of a run that a command gave up: label of the computer that did not answer."""
 LOOK_SECONDS = 1.0
+LEAVE_SECONDS = 5.0
+"""How long connections that are in use may take to close."""
 
 _TASKS = {
     "upload": "sending a job's files",
@@ -47,6 +48,8 @@ class Stop:
 
 def drive(runner: Runner, process: Process, beside: Coroutine[Any, Any, None] | None = None) -> Stop | None:
     """Step a process until it ends, the user interrupts, or AiiDA pauses one of its jobs.
+
+    Unless it ended, nothing of it is left in the loop: it would go on, and submit jobs, whenever the loop is used again.
 
     Args:
         runner: the runner that made ``process``.
@@ -75,7 +78,7 @@ def drive(runner: Runner, process: Process, beside: Coroutine[Any, Any, None] | 
     for number in signals:
         loop.add_signal_handler(number, stop)
     tasks = [loop.create_task(each) for each in (watch(), beside) if each is not None]
-    # AiiDA leaves a connection's failure, which it logs itself, in a task that nobody asks; ours are left pending on purpose
+    # AiiDA leaves a connection's failure, which it logs itself, in a task that nobody asks
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         runner.run_until_complete(process.step_until_terminated())
@@ -85,11 +88,16 @@ def drive(runner: Runner, process: Process, beside: Coroutine[Any, Any, None] | 
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
-        for task in tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                loop.run_until_complete(task)
+        _cancel(loop, set(tasks) if process.node.is_terminated else asyncio.all_tasks(loop))
     return None if process.node.is_terminated else stops[0]
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks; the nodes of processes stay in the state in which the database has them."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_SECONDS))
 
 
 def paused_jobs(run: orm.ProcessNode) -> list[orm.CalcJobNode]:

@@ -10,6 +10,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, WorkChain, calcfunction, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from ase.data import atomic_masses, atomic_numbers
 
 from vibraloom.calculators.ase.calcjob import HarmonicCalculation
 from vibraloom.calculators.job import versions
@@ -30,6 +31,8 @@ _OPTIONS = (
     "temperature", "width", "shape", "highest", "spacing", "absorption", "laser_wavelength", "form", "detector", "geometries",
 )
 _OTHERS = ("name", "fidelity", "masses", "mesh", "raman_unit")
+_SAME_WEIGHT = 2e-3
+"""Share by which a mass may differ from the standard weight of its element."""
 _FIDELITY = {"pyscf": "DFT", "deepmd": "ML"}
 
 
@@ -160,18 +163,34 @@ def _derivatives(source: orm.Data, options: dict[str, Any]) -> tuple[HarmonicDer
     return HarmonicDerivatives(**record), mesh
 
 
+def _isotopes(derivatives: HarmonicDerivatives) -> str:
+    """``natural``, or the masses that are not those of the elements as they occur in nature."""
+    others: dict[str, dict[float, int]] = {}
+    for symbol, mass in zip(map(str, derivatives.symbols), map(float, derivatives.masses), strict=True):
+        # tables of standard weights differ by less, isotopes by more
+        if abs(mass / atomic_masses[atomic_numbers[symbol]] - 1) > _SAME_WEIGHT:
+            found = others.setdefault(symbol, {})
+            found[mass] = found.get(mass, 0) + 1
+    totals = Counter(map(str, derivatives.symbols))
+    parts = [
+        f"{symbol} {mass:g} amu" + (f" ({count} of {totals[symbol]})" if count < totals[symbol] else "")
+        for symbol, masses in sorted(others.items())
+        for mass, count in sorted(masses.items())
+    ]
+    return ", ".join(parts) or "natural"
+
+
 def _context(options: dict[str, Any], derivatives: HarmonicDerivatives, said: dict[str, Any]) -> dict[str, Any]:
     """What the spectra are of."""
     counts = Counter(str(symbol) for symbol in derivatives.symbols)
     formula = "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in sorted(counts.items()))
     engine = said.get("engine", {"kind": "phonopy"})
-    masses = options.get("masses")
     return {
         "name": options["name"],
         "system": {"kind": "molecule" if derivatives.cell is None else "crystal", "formula": formula},
         "method": {"harmonic": {"engine": engine, "displacement": said.get("displacement")}},
         "fidelity": options.get("fidelity", _FIDELITY.get(engine["kind"], "test")),
-        "isotopes": "natural" if not masses else ", ".join(f"{name} {mass:g} amu" for name, mass in sorted(masses.items())),
+        "isotopes": _isotopes(derivatives),
         "seed": {"dynamics": None},  # no random number enters
         "stamps": ["harmonic approximation"],
         "versions": said.get("versions", versions(("phonopy", "numpy"))),

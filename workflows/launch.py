@@ -6,8 +6,8 @@ import contextlib
 import fcntl
 import importlib.util
 import logging
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -21,6 +21,7 @@ from vibraloom import __version__
 from vibraloom.errors import InputError, MissingError
 from vibraloom.settings import setting
 from vibraloom.workflows.attempts import BY_DAEMON, SPEC_HASH, lock_of, stop_orphan
+from vibraloom.workflows.clusters import profile_of
 from vibraloom.workflows.foreground import WAITS_FOR, paused_jobs, require_answer, resume
 from vibraloom.workflows.polling import PatientJobManager
 from vibraloom.workflows.spec import Spec
@@ -29,6 +30,8 @@ _LOGGER = logging.getLogger(__name__)
 
 RELEASE = "vibraloom_version"
 """Extra of a run: the release that ran it."""
+SETTLE_SECONDS = 2.0
+"""How long a submission that was broken off may still be on its way to the queue."""
 
 _ENGINES = {
     "pyscf": ("pyscf", "dft"),
@@ -92,6 +95,8 @@ def _remedy(label: str, computer: str) -> str:
 def resources_of(spec: Spec) -> dict[str, Any]:
     """Computer and cores: VIBRALOOM_* before the spec, the spec before the settings files, those before the defaults.
 
+    Cores that nobody names are those of the computer's profile, where there is a queue or another machine.
+
     Raises:
         InputError: cores that are no whole number above 0.
     """
@@ -101,9 +106,23 @@ def resources_of(spec: Spec) -> dict[str, Any]:
         given = getattr(spec.resources, name)
         overruled = chosen.origin.startswith("VIBRALOOM_") or given is None
         found[name] = chosen.value if overruled else given
+        if name == "cores" and chosen.origin == "default" and given is None:
+            found[name] = _cores_of(str(found["computer"])) or chosen.value
         if name == "cores" and (not str(found[name]).isdigit() or int(found[name]) < 1):
             raise InputError(f"{chosen.origin}: cores: {found[name]}: allowed: a whole number above 0")
     return {"computer": str(found["computer"]), "cores": int(found["cores"])}
+
+
+def _cores_of(computer: str) -> int | None:
+    """Cores that the profile of a computer asks for; None for this machine without a queue, to which the setting belongs."""
+    from aiida.common.exceptions import NotExistent
+
+    try:
+        profile = profile_of(orm.load_computer(computer))
+    except NotExistent:
+        return None
+    here = profile is None or (profile.transport.kind, profile.scheduler) == ("local", "direct")
+    return None if profile is None or here else profile.resources.cores
 
 
 def check_level_of(spec: Spec) -> None:
@@ -214,10 +233,11 @@ def close_interrupted_runs(spec: Spec, but: int | None = None) -> int:
 def resumed_run(spec: Spec, runner: Runner) -> Process | None:
     """The process of a run of this spec that was given up because a computer did not answer; call it with the lock held.
 
-    Its jobs are the same ones, in the queue or ended meanwhile; nothing is submitted again.
+    Its jobs are the same ones, in the queue or ended meanwhile; nothing is submitted again. One whose computer the spec no
+    longer names is not gone on with.
     """
     for run in runs_of(spec.content_hash()):
-        same = run.base.extras.get(RELEASE, None) == __version__
+        same = run.base.extras.get(RELEASE, None) == __version__ and not moved(run, spec)
         if not same or run.is_terminated or run.base.extras.get(WAITS_FOR, None) is None:
             continue
         try:
@@ -227,19 +247,32 @@ def resumed_run(spec: Spec, runner: Runner) -> Process | None:
     return None
 
 
-def paused_run(spec: Spec) -> orm.WorkChainNode | None:
-    """The run of this spec in the daemon's hands that has paused jobs, if there is one."""
-    for run in runs_of(spec.content_hash()):
-        if not run.is_terminated and run.base.extras.get(BY_DAEMON, False) and paused_jobs(run):
-            return run
-    return None
+def moved(run: orm.WorkChainNode, spec: Spec) -> bool:
+    """Whether the spec now names another computer than the one that a run of it was begun on."""
+    begun = run.inputs.spec.get_dict().get("resources") or {}
+    return bool(begun.get("computer") != resources_of(spec)["computer"])
+
+
+def run_of_daemon(spec: Spec) -> orm.WorkChainNode | None:
+    """The open run of this spec that is in the daemon's hands, if there is one."""
+    runs = (run for run in runs_of(spec.content_hash()) if not run.is_terminated)
+    return next((run for run in runs if run.base.extras.get(BY_DAEMON, False)), None)
 
 
 def play(run: orm.WorkChainNode) -> None:
     """Let the daemon, which runs, go on with the paused jobs of a run."""
     from aiida.engine.processes.control import play_processes
 
-    play_processes(list(paused_jobs(run)))
+    if jobs := paused_jobs(run):
+        play_processes(list(jobs))
+
+
+def take_from_daemon(run: orm.WorkChainNode) -> None:
+    """End a run in the hands of the daemon, which runs, at once, whether or not the run's computer answers."""
+    from aiida.engine.processes.control import kill_processes
+
+    kill_processes([node for node in (run, *run.called_descendants) if not node.is_terminated], force=True)
+    close_run(run, killed=True)
 
 
 def close_run(run: orm.WorkChainNode, *, killed: bool = False) -> None:
@@ -248,11 +281,21 @@ def close_run(run: orm.WorkChainNode, *, killed: bool = False) -> None:
     Jobs keep their state and their folders: the next run of the same spec continues what they finished.
     """
     stop_jobs(run)
+    if any(_may_be_on_its_way(job) for job in run.called_descendants):
+        time.sleep(SETTLE_SECONDS)  # a submission that was under way may have come through meanwhile
+        stop_jobs(run)
     for node in [run, *run.called_descendants]:
         if isinstance(node, orm.WorkChainNode) and not node.is_terminated:
             node.set_process_state(ProcessState.KILLED if killed else ProcessState.EXCEPTED)
             node.set_exception("interrupted by the user" if killed else "interrupted: the process that ran it ended")
             node.seal()
+
+
+def _may_be_on_its_way(node: orm.ProcessNode) -> bool:
+    """Whether a job has a folder and no number yet on a computer that works on while our side is cut off."""
+    if not isinstance(node, orm.CalcJobNode) or node.is_terminated or node.computer.transport_type == "core.local":
+        return False
+    return node.get_job_id() is None and node.get_remote_workdir() is not None
 
 
 def stop_jobs(run: orm.WorkChainNode) -> int:
@@ -274,14 +317,14 @@ def stop_jobs(run: orm.WorkChainNode) -> int:
 
 
 @contextlib.contextmanager
-def only_runner(home: Path, spec: Spec) -> Iterator[None]:
+def only_runner(spec: Spec) -> Iterator[None]:
     """Hold the lock of this spec; the system drops it if the process dies.
 
     Raises:
         InputError: another process runs this spec.
     """
-    path = lock_of(home, spec.content_hash())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = lock_of(spec.content_hash())
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,11 +334,18 @@ def only_runner(home: Path, spec: Spec) -> Iterator[None]:
 
 
 def submit(spec: Spec, inputs: dict[str, Any]) -> orm.WorkChainNode:
-    """Hand a run to the daemon."""
-    from aiida.engine import submit as submit_process
+    """Hand a run to the daemon, which runs; it is labelled before, so that a run that a crash left behind is found.
 
+    The steps are those of aiida.engine.submit.
+    """
     from vibraloom.workflows.spectra import SpectraWorkChain
 
-    node = submit_process(SpectraWorkChain, inputs)
-    label_run(node, spec, daemon=True)
-    return node
+    runner = get_manager().get_runner()
+    assert runner.persister is not None and runner.controller is not None
+    process = runner.instantiate_process(SpectraWorkChain, **inputs)
+    label_run(process.node, spec, daemon=False)
+    runner.persister.save_checkpoint(process)
+    process.close()
+    runner.controller.continue_process(process.pid, nowait=False, no_reply=True)
+    process.node.base.extras.set(BY_DAEMON, True)
+    return process.node

@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from aiida import orm
+
+_TIME = "%Y-%m-%dT%H:%M:%S%z"
 FILE = "vibraloom.jsonl"
 _BYTES = 5_000_000
 _KEPT = 5
@@ -17,7 +24,7 @@ class _JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": self.formatTime(record, _TIME),
             "level": record.levelname,
             "logger": record.name,
             "process": _uuid_of(record),
@@ -38,6 +45,37 @@ def _uuid_of(record: logging.LogRecord) -> str | None:
     try:
         return str(orm.load_node(key).uuid)
     except NotExistent:
+        return None
+
+
+def lines_of(nodes: Sequence[orm.ProcessNode], home: Path) -> list[str]:
+    """What the log files and, for what a daemon ran, the database hold about processes, oldest first."""
+    from aiida import orm
+
+    uuids = {node.uuid for node in nodes}
+    found: dict[tuple[datetime, str, str], str] = {}
+    for path in sorted((home / "log").glob(f"{FILE}*"), reverse=True):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            entry = _entry_of(line)
+            if entry is not None and entry["process"] in uuids:
+                found[datetime.strptime(entry["time"], _TIME), entry["process"], entry["message"]] = entry["level"]
+    for node in nodes:
+        for kept in orm.Log.collection.get_logs_for(node, order_by=[{"time": "asc"}]):
+            # the same second as in the file, where the same record is there too
+            found.setdefault((kept.time.replace(microsecond=0), node.uuid, kept.message), kept.levelname)
+    return [
+        f"{time.astimezone().strftime(_TIME)} {level:<8} {process[:8]} {message}"
+        for (time, process, message), level in sorted(found.items(), key=lambda each: each[0][0])
+    ]
+
+
+def _entry_of(line: str) -> dict[str, Any] | None:
+    """One line of the log file; None where it is torn: a full disk, or a process that was killed while it wrote."""
+    try:
+        entry = json.loads(line)
+        datetime.strptime(entry["time"], _TIME)
+        return {key: entry[key] for key in ("time", "level", "process", "message")}
+    except (ValueError, TypeError, KeyError):
         return None
 
 

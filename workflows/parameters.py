@@ -205,6 +205,8 @@ def correlation(run: Spec, report: dict[str, Any]) -> dict[str, Any]:
     if "layers" in report:
         record["layers"] = {key: report["layers"][key] for key in ("edges", "names", "width")}
         record["area"] = report["area"]
+        if run.has_electrons:
+            record["bonds_break"] = True
     if "volume" in report:
         record["volume"] = report["volume"]
     return record

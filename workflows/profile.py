@@ -206,15 +206,22 @@ def start_daemon() -> None:
     profile = get_profile()
     assert profile is not None
     require_broker(profile)
-    client = get_daemon_client()
-    if client.is_daemon_running:
+    if daemon_runs():
         return
     try:
-        client.start_daemon(number_workers=get_config_option("daemon.default_workers"))
+        get_daemon_client().start_daemon(number_workers=get_config_option("daemon.default_workers"))
     except DaemonException as error:
         raise MissingError(
             f"the daemon cannot be started ({' '.join(str(error).split())}); look at: verdi daemon logshow"
         ) from error
+
+
+def daemon_runs() -> bool:
+    """Whether the daemon of the loaded profile is at work; a PID file that a crash or a reboot left behind is no daemon."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    client = get_daemon_client()
+    return client.is_daemon_running and not client._is_pid_file_stale
 
 
 def database_of(home: Path) -> Database | None:

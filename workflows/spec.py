@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from vibraloom.structures.spec import System
-from vibraloom.workflows.word_rules import first_principles_fit, models_fit
+from vibraloom.workflows.word_rules import any_system_fits, first_principles_fit, models_fit
 from vibraloom.workflows.words import Deposit, Dynamics, Labels, Model, Requested, Resources, Response, Word, requested
 
 VERSION = 1
@@ -90,12 +90,11 @@ class Spec(Word):
     @model_validator(mode="after")
     def _words_fit(self) -> Spec:
         wanted = {request.quantity for request in self.spectra}
+        any_system_fits(self)
         if self.is_first_principles:
             first_principles_fit(self, wanted)
         else:
             models_fit(self, wanted)
-        if self.system.kind != "interface" and any("layer" in request.by for request in self.spectra):
-            raise ValueError(f"@spectra allowed: 'by: [species]' for a {self.system.kind}; layers need an interface")
         return self
 
     def content_hash(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.engine import CalcJob, ExitCode, WorkChain, if_
+from aiida.engine import CalcJob, ExitCode, Process, WorkChain, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from vibraloom.calculators.ase.calcjob import HarmonicCalculation
@@ -149,10 +149,14 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
         run = self.words
         if not run.dynamics.equilibration:
             return
-        for replica in range(run.dynamics.replicas):
-            label = f"equilibration_{replica}"
-            inputs = self._cp2k_dynamics(replica, equilibration=True)
-            self.to_context(**{label: self.submit(Cp2kDynamicsWorkChain, **inputs, metadata={"call_link_label": label})})
+        replicas = range(run.dynamics.replicas)
+        ready = {f"equilibration_{replica}": self._cp2k_dynamics(replica, equilibration=True) for replica in replicas}
+        self._submit_all(Cp2kDynamicsWorkChain, ready)
+
+    def _submit_all(self, process: type[Process], ready: dict[str, dict[str, Any]]) -> None:
+        """Submit children by their labels, whose inputs are all made: one whose inputs fail leaves no other unwatched."""
+        for label, inputs in ready.items():
+            self.to_context(**{label: self.submit(process, **inputs, metadata={"call_link_label": label})})
 
     def _cp2k_dynamics(self, replica: int, **more: Any) -> dict[str, Any]:
         molecules = self.ctx.report.get_dict()["molecule"]
@@ -193,22 +197,20 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
         self.ctx.dynamics_labels = [f"dynamics_{replica}" for replica in range(run.dynamics.replicas)]
         if self.is_first_principles():
             return self._first_principles_dynamics()
+        ready = {}
         for replica, label in enumerate(self.ctx.dynamics_labels):
-            child = self.submit(
-                LammpsDynamicsWorkChain,
-                job={
-                    "code": self.inputs.codes["lmp"],
-                    "converter": self.ctx.python,
-                    "structure": self.ctx.structure,
-                    "parameters": orm.Dict(parameters.lammps_dynamics(run, self.ctx.report.get_dict(), replica)),
-                },
-                interrupted=orm.Str(run.dynamics.interrupted),
-                metadata={"call_link_label": label},
-            )
-            self.to_context(**{label: child})
+            job = {
+                "code": self.inputs.codes["lmp"],
+                "converter": self.ctx.python,
+                "structure": self.ctx.structure,
+                "parameters": orm.Dict(parameters.lammps_dynamics(run, self.ctx.report.get_dict(), replica)),
+            }
+            ready[label] = {"job": job, "interrupted": orm.Str(run.dynamics.interrupted)}
+        self._submit_all(LammpsDynamicsWorkChain, ready)
         return None
 
     def _first_principles_dynamics(self) -> ExitCode | None:
+        ready = {}
         for replica, label in enumerate(self.ctx.dynamics_labels):
             start = None
             if f"equilibration_{replica}" in self.ctx:
@@ -216,18 +218,17 @@ class SpectraWorkChain(PlacesJobs, WorkChain):
                 if message := failure_of(equilibrated):
                     return self._failed(message)
                 start = equilibrated.outputs.remote_folder
-            inputs = self._cp2k_dynamics(replica, start=start)
-            self.to_context(**{label: self.submit(Cp2kDynamicsWorkChain, **inputs, metadata={"call_link_label": label})})
+            ready[label] = self._cp2k_dynamics(replica, start=start)
+        self._submit_all(Cp2kDynamicsWorkChain, ready)
         return None
 
     def label_frames(self) -> ExitCode | None:
         """Dipoles, and polarizabilities by ± fields, of frames along each trajectory."""
         if message := self._take_trajectories():
             return self._failed(message)
-        for name, trajectory in self.ctx.trajectories.items():
-            inputs = first_principles.label_inputs(self.words, self.inputs.codes, trajectory)
-            label = self._label_of(name)
-            self.to_context(**{label: self.submit(Cp2kLabelWorkChain, **inputs, metadata={"call_link_label": label})})
+        found = self.ctx.trajectories.items()
+        ready = {self._label_of(name): first_principles.label_inputs(self.words, self.inputs.codes, each) for name, each in found}
+        self._submit_all(Cp2kLabelWorkChain, ready)
         return None
 
     def _label_of(self, name: str) -> str:

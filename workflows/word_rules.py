@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vibraloom.calculators.lammps.models import METAL_MODEL, ClassicalModel, load_model
+from vibraloom.structures.crystals import EVEN_SECOND_SIZE, MAGNETIC
+from vibraloom.structures.molecule import LIQUIDS, composition
+from vibraloom.structures.spec import InterfaceSystem
+from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 from vibraloom.workflows.words import COMMITTEE_WATER, Quantity, Target
 
 if TYPE_CHECKING:
@@ -11,8 +16,17 @@ if TYPE_CHECKING:
 
 FEWEST_SAMPLES = 7
 """Polarizabilities, or dipoles, along a run that leave room for an error bar of its spectrum."""
+LONGEST_STEP = 2.0
+"""(fs) Longest time step with hydrogen: at 3.1 fs velocity Verlet has no stable O–H stretch."""
+HIGHEST_BAND = 4000.0
+"""(cm⁻¹) No band of our molecules with hydrogen lies higher, H2 and HF aside."""
 _STRIDES = ("polarizability_every", "dipole_every", "wannier_every", "potential_every")
 _OF_DFT = (*_STRIDES, "hydrogen_reference", "hydrogen_reference_error")
+
+
+def highest_wavenumber(interval: float) -> float:
+    """(cm⁻¹) Nyquist limit of frames this far apart (fs): 1 / (2 c dt)."""
+    return 1 / (2 * SPEED_OF_LIGHT_CM_PER_FS * interval)
 
 
 def first_principles_fit(run: Spec, wanted: set[Quantity]) -> None:
@@ -24,9 +38,6 @@ def first_principles_fit(run: Spec, wanted: set[Quantity]) -> None:
     for word in ("labels", "model"):
         if getattr(run, word) is not None:
             raise ValueError(f"@{word} allowed: with dynamics.engine ase only; cp2k computes forces and response itself")
-    whole = run.dynamics.length / run.dynamics.every
-    if abs(whole - round(whole)) > 1e-6:
-        raise ValueError(f"@dynamics.length allowed: a multiple of every ({run.dynamics.every:g} fs) with engine cp2k")
     if run.response.model != "dft":
         raise ValueError("@response.model allowed: dft with dynamics.engine cp2k")
     if run.has_electrons:
@@ -72,9 +83,11 @@ def _electrons_fit(run: Spec, wanted: set[Quantity]) -> None:
             if getattr(response, key) is not None:
                 raise ValueError(f"@response.{key} allowed: for an interface, whose vacuum is the level it is measured from")
         return
-    resolved = [request.quantity for request in run.spectra if request.by and request.quantity != "vdos"]
-    if resolved:
-        raise ValueError(f"@spectra allowed: {resolved[0]} of the whole interface; with engine cp2k only vdos has parts")
+    if run.system.slab.element in MAGNETIC:
+        raise ValueError(
+            f"@system.slab.element allowed: a metal whose electrons pair, such as Au or Pt; {run.system.slab.element} has "
+            "magnetic moments, and a run from a spec computes paired electrons alone"
+        )
     if run.is_metal_interface:
         if "raman" in wanted:
             raise ValueError(
@@ -111,7 +124,7 @@ def _stride_fits(run: Spec, key: str) -> None:
     if every is None:
         return
     ratio = every / run.dynamics.every
-    if abs(ratio - round(ratio)) > 1e-6:
+    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-6:
         raise ValueError(f"@response.{key} allowed: a multiple of dynamics.every ({run.dynamics.every:g} fs)")
     length = run.dynamics.length
     if key in ("polarizability_every", "dipole_every"):
@@ -132,6 +145,9 @@ def models_fit(run: Spec, wanted: set[Quantity]) -> None:
         ValueError: ``@key``, and what is allowed.
     """
     learned = run.is_learned
+    for word in () if learned else ("labels", "model"):
+        if getattr(run, word) is not None:
+            raise ValueError(f"@{word} allowed: with dynamics.engine ase only; the model of engine lammps is not trained")
     if learned and (run.labels is None or run.model is None):
         missing = "labels" if run.labels is None else "model"
         raise ValueError(f"@{missing} allowed: the words labels and model, or dynamics with a classical model")
@@ -157,3 +173,67 @@ def models_fit(run: Spec, wanted: set[Quantity]) -> None:
         raise ValueError("@dynamics.engine allowed: cp2k for a slab of a compound; the classical models know metals alone")
     if run.system.kind == "molecule" and not learned:
         raise ValueError("@dynamics.engine allowed: ase with a learned model, or cp2k, for a molecule")
+    if run.system.kind == "interface":
+        _classical_interface_fits(run.system, load_model(run.dynamics.model or ""))
+
+
+def _classical_interface_fits(system: InterfaceSystem, liquid: ClassicalModel) -> None:
+    """What the classical models know, and what LAMMPS does with a slab."""
+    slab, metals = system.slab, load_model(METAL_MODEL)
+    if slab.element not in metals.lj:
+        raise ValueError(f"@system.slab.element allowed: {', '.join(metals.lj)}, which the classical model {metals.name} knows")
+    known = [name for name in LIQUIDS if composition(name) == liquid.composition]
+    if system.liquid.molecule not in known:
+        raise ValueError(f"@system.liquid.molecule allowed: {', '.join(known)} with dynamics.model {liquid.name}")
+    if not slab.orthogonal and (slab.crystal.lattice, slab.facet) in EVEN_SECOND_SIZE:
+        raise ValueError("@system.slab.orthogonal allowed: true with engine lammps: it has no slab correction in a skewed cell")
+    if slab.fixed_layers not in (None, slab.layers):
+        raise ValueError(
+            f"@system.slab.fixed_layers allowed: none given, or all {slab.layers}, with engine lammps, whose slabs never move"
+        )
+
+
+def any_system_fits(run: Spec) -> None:
+    """Refuse words that go with no engine.
+
+    Raises:
+        ValueError: ``@key``, and what is allowed.
+    """
+    asked = [request.quantity for request in run.spectra]
+    if len(set(asked)) < len(asked):
+        raise ValueError("@spectra allowed: each once; both resolutions together as {vdos: {by: [species, layer]}}")
+    for request in run.spectra:
+        if request.by and request.quantity != "vdos" and (run.system.kind != "interface" or run.is_first_principles):
+            raise ValueError(
+                f"@spectra allowed: {request.quantity} without 'by'; only vdos has parts, and the ir of a classical interface"
+            )
+        if "layer" in request.by and run.system.kind != "interface":
+            raise ValueError(f"@spectra allowed: 'by: [species]' for a {run.system.kind}; layers need an interface")
+    if run.dynamics.timestep > LONGEST_STEP and "H" in composition(_molecule_of(run)):
+        raise ValueError(f"@dynamics.timestep allowed: at most {LONGEST_STEP:g} fs with hydrogen, whose bonds swing within 9 fs")
+
+
+def _molecule_of(run: Spec) -> str:
+    system = run.system
+    if system.kind == "molecule":
+        return system.formula
+    return system.molecule if system.kind == "liquid" else system.liquid.molecule
+
+
+def doubts_about(run: Spec) -> list[str]:
+    """What is allowed and yet doubtful in these words, one line each; it is kept with the spectra."""
+    words, doubts = run.dynamics, []
+    if not words.equilibration and words.engine != "ase":
+        doubts.append(
+            f"no equilibration: of velocities drawn at {words.temperature:g} K about half the energy goes into the bonds, and so "
+            "intensities come out too low; give dynamics.equilibration"
+        )
+    strides = {"dynamics.every": words.every}
+    strides |= {f"response.{key}": getattr(run.response, key) for key in ("dipole_every", "polarizability_every")}
+    for key, stride in strides.items():
+        if stride is not None and highest_wavenumber(stride) < HIGHEST_BAND:
+            doubts.append(
+                f"{key} {stride:g} fs: bands above {highest_wavenumber(stride):.0f} cm^-1 are folded down to others' places, and "
+                "no bands of such a spectrum are listed; 4 fs and less show them all"
+            )
+    return doubts

@@ -18,8 +18,18 @@ COMMITTEE_WATER = "committee-water"
 """Model of the CP2K engine: the committee of neural networks for bulk water that ships with CP2K's data."""
 
 
+def _is_multiple(value: float, unit: float) -> bool:
+    """Whether ``value`` is ``unit`` once or several times."""
+    ratio = value / unit
+    return round(ratio) >= 1 and abs(ratio - round(ratio)) <= 1e-6
+
+
 class Word(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+SAMPLING_TIMESTEP = 0.5
+"""(fs) Time step of the sampling run, which takes its own."""
 
 
 class Sampling(Word):
@@ -28,6 +38,12 @@ class Sampling(Word):
     engine: Literal["tblite"] = Field("tblite", description="engine of the sampling run: tblite (GFN2-xTB)")
     temperature: quantity("temperature", above=0, maximum=5000) = Field("900 K", description="temperature of the sampling run")  # type: ignore[valid-type]
     stride: quantity("time", above=0) = Field("20 fs", description="time between the frames that are labelled")  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> Sampling:
+        if not _is_multiple(self.stride, SAMPLING_TIMESTEP):
+            raise ValueError(f"@stride allowed: a whole multiple of {SAMPLING_TIMESTEP:g} fs, the time step of the sampling run")
+        return self
 
 
 class Labels(Word):
@@ -108,11 +124,13 @@ class Dynamics(Word):
     @model_validator(mode="after")
     def _steps_fit(self) -> Dynamics:
         for key in ("every", "length", "equilibration"):
-            ratio = getattr(self, key) / self.timestep
-            if abs(ratio - round(ratio)) > 1e-6:
+            value = getattr(self, key)
+            if not (value == 0 or _is_multiple(value, self.timestep)):
                 raise ValueError(f"@{key} allowed: a whole multiple of timestep ({self.timestep:g} fs)")
         if self.length < 20 * self.every:
             raise ValueError(f"@length allowed: at least 20 stored frames ({20 * self.every:g} fs)")
+        if self.engine != "ase" and not _is_multiple(self.length, self.every):
+            raise ValueError(f"@length allowed: a multiple of every ({self.every:g} fs) with engine {self.engine}")
         models = {"lammps": available_models("molecule"), "cp2k": [COMMITTEE_WATER]}.get(self.engine, [])
         if (self.engine == "lammps" or self.model is not None) and self.model not in models:
             raise ValueError(

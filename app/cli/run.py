@@ -50,7 +50,7 @@ def command(spec_path: Path, again: bool, check: bool, folder: Path | None, prof
     if check:
         click.echo(f"{spec_path}: good; everything it needs is here")
         return
-    with launch.only_runner(home, spec):
+    with launch.only_runner(spec):
         runner = launch.foreground_runner()  # before anything asks a computer over ssh
         finished = launch.finished_run(spec)
         node = None if again else finished

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +15,10 @@ import click
 @click.option("--profile", help="Use this existing AiiDA profile instead of the project's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(identifier: str | None, show_log: bool, profile: str | None, as_json: bool) -> None:
-    """Show the runs of this project, or the steps of one."""
+    """Show the runs of this project, or the steps of one.
+
+    Of a run that waits it says what for: a computer that does not answer, a daemon that is stopped.
+    """
     from vibraloom.workflows.profile import load_project_profile
 
     home = load_project_profile(profile)
@@ -32,7 +34,10 @@ def command(identifier: str | None, show_log: bool, profile: str | None, as_json
     if not isinstance(node, orm.ProcessNode):
         raise InputError(f"ID {identifier}: not a run; vibraloom status without an ID lists the runs")
     if show_log:
-        _log_of({node.uuid, *(child.uuid for child in node.called_descendants)}, home)
+        from vibraloom.workflows.logs import lines_of
+
+        for line in lines_of([node, *node.called_descendants], home):
+            click.echo(line)
         return
     records = [_record(each) for each in [node, *jobs_under(node)]]
     if as_json:
@@ -43,7 +48,9 @@ def command(identifier: str | None, show_log: bool, profile: str | None, as_json
 
 def _record(node: Any) -> dict[str, Any]:
     from vibraloom.app.progress import step_name, told_progress
+    from vibraloom.workflows.attempts import BY_DAEMON
     from vibraloom.workflows.foreground import paused_jobs, remedy_of, told_pause
+    from vibraloom.workflows.profile import daemon_runs
 
     state = node.process_state.value if node.process_state else "created"
     job = hasattr(node, "get_remote_workdir")
@@ -51,6 +58,8 @@ def _record(node: Any) -> dict[str, Any]:
     paused = None if node.is_terminated else next(iter(paused_jobs(node)), None)
     if paused is not None:
         state, told = "paused", {"text": f"{told_pause(paused)}; {remedy_of(paused)}"}
+    if not node.is_terminated and node.base.extras.get(BY_DAEMON, False) and not daemon_runs():
+        told = {"text": "the daemon, which has this run, is stopped; the same vibraloom submit starts it, and the run goes on"}
     return {
         "id": node.uuid,
         "name": node.label or step_name(node),
@@ -93,11 +102,3 @@ def _table(records: list[dict[str, Any]]) -> None:
             state += " (cache)"
         table.add_row(entry["id"][:SHORT], entry["name"], entry["created"][:19], state, entry["message"])
     console(sys.stdout).print(table, markup=False)
-
-
-def _log_of(uuids: set[str], home: Path) -> None:
-    for path in sorted((home / "log").glob("vibraloom.jsonl*"), reverse=True):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if entry["process"] in uuids:
-                click.echo(f"{entry['time']} {entry['level']:<8} {entry['process'][:8]} {entry['message']}")

@@ -18,17 +18,28 @@ def command(spec_path: Path, again: bool, profile: str | None) -> None:
     spec = load_spec(spec_path)
     from vibraloom.workflows.profile import load_project_profile, start_daemon
 
-    home = load_project_profile(profile)
+    load_project_profile(profile)
+    from vibraloom.errors import InputError
     from vibraloom.workflows import launch
 
     inputs = launch.inputs_of(spec)
-    with launch.only_runner(home, spec):
-        paused = launch.paused_run(spec)
-        if paused is not None:
+    follow = "follow it with: vibraloom status"
+    with launch.only_runner(spec):
+        run = launch.run_of_daemon(spec)
+        if run is not None:
             start_daemon()
-            launch.play(paused)
-            click.echo(f"{spec.name}: run {paused.uuid[:8]} goes on; follow it with: vibraloom status {paused.uuid[:8]}")
-            return
+            if not launch.moved(run, spec):
+                launch.play(run)
+                click.echo(f"{spec.name}: run {run.uuid[:8]} goes on; {follow} {run.uuid[:8]}")
+                return
+            if not launch.paused_jobs(run):
+                computer = inputs["spec"]["resources"]["computer"]
+                raise InputError(
+                    f"{spec.name}: run {run.uuid[:8]} is at work on another computer than {computer};"
+                    f" to begin it there, end it first: eval $(vibraloom env) && verdi process kill {run.pk}"
+                )
+            with launch.short_runner():
+                launch.take_from_daemon(run)
         with launch.short_runner():
             launch.close_interrupted_runs(spec)
         node = None if again else launch.finished_run(spec)
@@ -37,4 +48,4 @@ def command(spec_path: Path, again: bool, profile: str | None) -> None:
             return
         start_daemon()
         node = launch.submit(spec, inputs)
-    click.echo(f"{spec.name}: submitted as run {node.uuid[:8]}; follow it with: vibraloom status {node.uuid[:8]}")
+    click.echo(f"{spec.name}: submitted as run {node.uuid[:8]}; {follow} {node.uuid[:8]}")

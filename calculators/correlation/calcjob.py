@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
+from vibraloom.calculators.correlation.temperature import temperature_stamp
 from vibraloom.calculators.deepmd.calcjob import trajectory_files
 from vibraloom.calculators.script import ScriptCalculation, ScriptParser
 from vibraloom.errors import ComputationError
@@ -55,8 +56,12 @@ class CorrelationParser(ScriptParser):
         paths = sorted(folder.glob("spectrum-*.json"))
         if not paths:
             raise ComputationError("spectra: no spectrum-*.json was written; look at job.err in the job's folder")
-        context = self.node.inputs.parameters.get_dict()["context"]
+        job = self.node.inputs.parameters.get_dict()
+        context = job["context"]
         for path in paths:
             label = path.stem.removeprefix("spectrum-")
-            self.out(f"spectra.{label}", SpectrumData.from_spectrum(read_json(path), context))
+            spectrum = read_json(path)
+            stamp = temperature_stamp(spectrum.conventions.extra.get("mean_temperature"), job["temperature"])
+            stamped = context if stamp is None else {**context, "stamps": [*context["stamps"], stamp]}
+            self.out(f"spectra.{label}", SpectrumData.from_spectrum(spectrum, stamped))
         return {"spectra": len(paths)}

@@ -3,14 +3,16 @@
 Reads ``trajectory-RR.h5`` and ``response-RR.npz`` of every replica, writes one ``spectrum-<label>.json`` per spectrum.
 Keys: ``kind`` (molecule, interface, liquid), ``requests`` ([{"quantity", "by"}]), ``temperature`` (K),
 ``integration_timestep`` (fs), ``axis_end`` (cm⁻¹), ``laser_wavelength`` (nm), ``molecules`` (molecule of each atom, -1:
-slab), and for interfaces ``layers`` (edges Å, names, width Å) and ``area`` (Å²), for molecules ``reference_positions`` (Å,
+slab), and for interfaces ``layers`` (edges Å, names, width Å), ``area`` (Å²) and ``bonds_break`` (true where molecules are to
+be found anew in each frame), for molecules ``reference_positions`` (Å,
 Eckart frame), for liquids ``volume`` (Å³). Dipoles and polarizabilities that stand at a stride of their own, with
 ``dipole_step`` and ``polarizability_step``, have their own time between frames.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,100 +20,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibraloom.calculators.charges.elements import SYMBOLS
+from vibraloom.calculators.correlation.layer_memberships import layer_memberships
+from vibraloom.calculators.correlation.replicas import Replica, dipoles_of, mean_temperature, polarizabilities, read_replicas
+from vibraloom.calculators.correlation.temperature import temperature_stamp
 from vibraloom.calculators.job import Progress, required, run_job
 from vibraloom.errors import InputError
-from vibraloom.files.frames import Frames
 from vibraloom.files.h5md_frames import stored_frames
 from vibraloom.files.tables import write_json
-from vibraloom.files.trajectory import Trajectory, frame_interval, read_trajectory
 from vibraloom.spectra import infrared, raman, slab_response, vdos
 from vibraloom.spectra.corrections import verlet_wavenumber
 from vibraloom.spectra.estimator import DIFFERENCE, difference_attenuation
 from vibraloom.spectra.molecular_frame import eckart_rotation, rotate_dipoles, rotate_polarizabilities
 from vibraloom.spectra.oriented_raman import oriented_raman
 from vibraloom.spectra.spectrum import Spectrum
-from vibraloom.structures.layers import layer_weights
-from vibraloom.structures.molecules import molecule_centres
 
 BOUNDARY = "fixed D along z (slab-corrected electrostatics), fixed E in the plane"
 IN_PLANE = ("xx", "yy", "xy")
 """Polarisations of the incident and the scattered light in the plane of a slab."""
 VERLET_SAMPLE = 3400.0
 """Wavenumber (cm⁻¹) at which the shift by the integration time step is reported."""
-
-
-@dataclass
-class Replica:
-    """One trajectory (its positions and velocities stay in the file) and its response, aligned by step."""
-
-    path: Path
-    trajectory: Trajectory
-    response: dict[str, NDArray[Any]]
-
-
-def read_replicas(folder: Path) -> list[Replica]:
-    """Every replica in ``folder``, response frames matched to trajectory frames by step number.
-
-    Raises:
-        InputError: no trajectory, a response is missing, or the steps do not agree.
-    """
-    replicas = []
-    for path in sorted(folder.glob("trajectory-*.h5")):
-        trajectory = read_trajectory(path, arrays=False)
-        response_path = folder / f"response-{path.stem.split('-')[1]}.npz"
-        if not response_path.is_file():
-            raise InputError(f"{response_path.name}: no such file beside {path.name}; run the response first")
-        with np.load(response_path, allow_pickle=False) as arrays:
-            response = {name: arrays[name] for name in arrays.files}
-        if not np.array_equal(response["step"], trajectory.step):
-            raise InputError(f"{response_path.name}: its steps are not those of {path.name}; run the response again")
-        replicas.append(Replica(path, trajectory, response))
-    if not replicas:
-        raise InputError("trajectory-*.h5: no such file in the job's folder; run the dynamics first")
-    return replicas
-
-
-def polarizabilities(replica: Replica) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-    """Polarizabilities of a replica.
-
-    Returns:
-        (Å³) Array with shape (L, 3, 3), the frames of the trajectory that they belong to, with shape (L,), and the time
-        from one to the next in fs.
-
-    Raises:
-        InputError: there are none, or they belong to no frames or to unevenly spaced ones.
-    """
-    name = f"response-{replica.path.stem.split('-')[1]}.npz"
-    if "polarizability" not in replica.response:
-        raise InputError(f"{name}: has no polarizability; compute it along the trajectory, or leave raman out")
-    trajectory = replica.trajectory
-    step = replica.response.get("polarizability_step", trajectory.step)
-    frames = np.searchsorted(trajectory.step, step)
-    if not np.array_equal(trajectory.step[np.minimum(frames, trajectory.frames - 1)], step):
-        raise InputError(f"{name}: a polarizability belongs to no frame of {replica.path.name}; run the response again")
-    return replica.response["polarizability"], frames, frame_interval(step, trajectory.timestep, f"{name}: polarizability")
-
-
-def dipoles_of(replicas: list[Replica]) -> tuple[list[NDArray[np.float64]], float]:
-    """(e·Å) Dipole of each replica, Arrays with shape (L, 3), and the time from one to the next in fs.
-
-    Of a metal slab only the component along its normal is known; the others are 0.
-
-    Raises:
-        InputError: one has none, or unevenly spaced ones.
-    """
-    dipoles, interval = [], replicas[0].trajectory.frame_interval
-    for entry in replicas:
-        response = entry.response
-        if "dipole" not in response and "dipole_normal" not in response:
-            raise InputError(f"{entry.path.name}: its response has no dipole; leave ir out")
-        if "dipole" in response:
-            dipoles.append(response["dipole"])
-        else:
-            dipoles.append(np.outer(response["dipole_normal"], [0.0, 0.0, 1.0]))
-        if "dipole_step" in response:
-            interval = frame_interval(response["dipole_step"], entry.trajectory.timestep, f"{entry.path.name}: dipole")
-    return dipoles, interval
 
 
 def molecule_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Spectrum]:
@@ -294,60 +221,18 @@ def liquid_spectra(job: dict[str, Any], replicas: list[Replica]) -> dict[str, Sp
     return found
 
 
-@dataclass
-class LayerWeights:
-    """Weight of each liquid atom in one layer, by its molecule's centre of mass in each frame; read as it is needed.
-
-    Attributes:
-        positions: of the liquid, in the trajectory's file.
-        masses: (amu) Array with shape (A,).
-        member: Array of int with shape (A,), molecule of each atom.
-        layers: edges (Å), names and width (Å).
-        name: the layer.
-    """
-
-    positions: Frames
-    masses: NDArray[np.float64]
-    member: NDArray[np.int64]
-    layers: dict[str, Any]
-    name: str
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(F, A)."""
-        return self.positions.shape[:2]
-
-    def read(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Weights in frames ``start`` to ``stop``: Array with shape (stop - start, A)."""
-        heights = molecule_centres(self.positions.read(start, stop), self.masses, self.member)[..., 2]
-        weights = layer_weights(heights, self.layers["edges"], self.layers["names"], self.layers["width"])
-        return weights[self.name][:, self.member]
-
-
-def layer_memberships(
-    job: dict[str, Any], replicas: list[Replica], liquid: NDArray[np.int64]
-) -> dict[str, list[LayerWeights]]:
-    """Layer weights of the liquid: label → one per replica."""
-    layers = required(job, "layers")
-    member = np.asarray(job["molecules"])[liquid]
-    masses = replicas[0].trajectory.masses[liquid]
-    return {
-        f"layer/{name}": [
-            LayerWeights(stored_frames(entry.path, "position", atoms=liquid), masses, member, layers, name) for entry in replicas
-        ]
-        for name in layers["names"]
-    }
-
-
-def shortened(spectrum: Spectrum, job: dict[str, Any]) -> Spectrum:
-    """The spectrum up to the axis end, with the shift by the integration time step on record."""
+def shortened(spectrum: Spectrum, job: dict[str, Any], mean: float | None = None) -> Spectrum:
+    """The spectrum up to the axis end, with the shift by the integration time step and the mean temperature (K) on record."""
     timestep = job["integration_timestep"]
-    extra = {
-        **spectrum.conventions.extra,
-        "integration_timestep": timestep,
-        "verlet_shift_at_3400": float(verlet_wavenumber(VERLET_SAMPLE, timestep)) - VERLET_SAMPLE,
-    }
-    stamps = job.get("context", {}).get("stamps", [])
+    extra = {**spectrum.conventions.extra, "integration_timestep": timestep}
+    # a long step, for heavy atoms, has no such mode
+    with contextlib.suppress(InputError):
+        extra["verlet_shift_at_3400"] = float(verlet_wavenumber(VERLET_SAMPLE, timestep)) - VERLET_SAMPLE
+    if mean is not None:
+        extra["mean_temperature"] = mean
+    stamps = list(job.get("context", {}).get("stamps", []))
+    if stamp := temperature_stamp(mean, job["temperature"]):
+        stamps.append(stamp)
     made = replace(spectrum.conventions, extra=extra, notes=(*spectrum.conventions.notes, *stamps))
     return replace(spectrum, conventions=made).between(0.0, job["axis_end"])
 
@@ -361,8 +246,9 @@ def main(job: dict[str, Any], progress: Progress) -> None:
     replicas = read_replicas(Path())
     progress(0, 1, "correlating")
     spectra = KINDS[job["kind"]](job, replicas)
+    mean = mean_temperature(replicas)
     for label, spectrum in spectra.items():
-        write_json(f"spectrum-{label}.json", shortened(spectrum, job))
+        write_json(f"spectrum-{label}.json", shortened(spectrum, job, mean))
     progress(1, 1, f"{len(spectra)} spectra")
 
 

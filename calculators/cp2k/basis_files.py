@@ -26,7 +26,7 @@ Au 11 Hg 12 Tl 13 Pb 4 Bi 5 Po 6 At 7 Rn 8
 """
 VALENCE: dict[str, int] = {symbol: int(count) for symbol, count in re.findall(r"([A-Z][a-z]?) (\d+)", _VALENCE)}
 """Valence electrons of each element that can be computed."""
-_LIGHT = frozenset(("H", "C", "N", "O", "F", "Si", "P", "S", "Cl"))
+AUGMENTED = frozenset(("H", "C", "N", "O", "F", "Si", "P", "S", "Cl"))
 """Elements for which the diffuse MOLOPT and the augmented sets exist."""
 BASIS_FILES = ("BASIS_MOLOPT", "BASIS_MOLOPT_UZH", "GTH_BASIS_SETS")
 POTENTIAL_FILES = {"PBE": "GTH_POTENTIALS", "BLYP": "GTH_POTENTIALS", "SCAN": "POTENTIAL_UZH"}
@@ -60,14 +60,14 @@ def basis_set(element: str, quality: BasisQuality, flavour: Flavour) -> str:
     """
     electrons = valence(element)
     if quality == "aug-TZV2P":
-        if element not in _LIGHT:
+        if element not in AUGMENTED:
             raise InputError(f"basis: aug-TZV2P: not made for {element}; allowed for {element}: TZV2P or DZVP (under elements)")
         return f"aug-TZV2P-GTH-q{electrons}"
     if flavour == "SCAN":
         return f"{quality}-MOLOPT-SCAN-GTH-q{electrons}"
     if quality == "DZVP":
         return f"DZVP-MOLOPT-SR-GTH-q{electrons}"
-    if element in _LIGHT:
+    if element in AUGMENTED:
         return f"TZV2P-MOLOPT-GTH-q{electrons}"
     return f"TZV2P-MOLOPT-PBE-GTH-q{electrons}"
 

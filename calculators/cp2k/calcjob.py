@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -16,29 +15,29 @@ from aiida.common.exceptions import InputValidationError
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
-from vibraloom.calculators.cp2k.finished_runs import finished_runs
+from vibraloom.calculators.cp2k.checked_inputs import inputs_of_runs, output_name_refusal, refusal
 from vibraloom.calculators.cp2k.input_builder import WAVEFUNCTION_FILE, starting_from, with_walltime
 from vibraloom.calculators.cp2k.input_text import render
-from vibraloom.calculators.cp2k.job_record import completed, going_on, record_of
+from vibraloom.calculators.cp2k.job_record import going_on, record_of
+from vibraloom.calculators.cp2k.left_behind import left_behind
+from vibraloom.calculators.cp2k.method_sections import STRUCTURE_FILE
 from vibraloom.calculators.cp2k.remedies import sections
-from vibraloom.calculators.cp2k.restart_files import newest_restart_in
-from vibraloom.calculators.cp2k.wall_time import if_in_time, shared_wall_time
+from vibraloom.calculators.cp2k.segments import PROJECT as MAIN
+from vibraloom.calculators.cp2k.wall_time import if_in_time, seconds_of, shared_wall_time
 from vibraloom.calculators.deepmd.calcjob import trajectory_files
-from vibraloom.calculators.script import ScriptCalculation
-from vibraloom.errors import InputError
+from vibraloom.calculators.script import ScriptCalculation, left_in
+from vibraloom.errors import ComputationError, InputError
 from vibraloom.nodes.dataset import DatasetData
 from vibraloom.nodes.trajectory import TrajectoryFile
 
 CONVERTER = "vibraloom.calculators.cp2k.convert"
 JOB_FILE = "job.json"
 OUTCOME_FILE = "outcome.json"
-STRUCTURE_FILE = "structure.xyz"
 PREVIOUS = "previous"
 """Link in the job's folder to the folder whose restart file and wavefunction it goes on from."""
 
 START = "start"
 """Link in the job's folder to the folder of the run at whose end it begins."""
-MAIN = "cp2k"
 FRESH_ENTRY = "fresh_wavefunction"
 """Entry of ``record``: true where the wavefunction of ``previous`` is not read."""
 EXIT_CODES = (
@@ -104,7 +103,12 @@ class Cp2kCalculation(CalcJob):
             "num_machines": 1,
             "num_mpiprocs_per_machine": 1,
         }
-        spec.input("metadata.options.output_filename", valid_type=str, default=f"{MAIN}.out")
+        spec.input(
+            "metadata.options.output_filename", valid_type=str, default=f"{MAIN}.out", validator=output_name_refusal
+        )
+        inherited = spec.inputs.validator
+        assert inherited is not None
+        spec.inputs.validator = lambda inputs, port: inherited(inputs, port) or refusal(inputs)
         spec.output(
             "report", valid_type=orm.Dict, required=False, help="How the run ended, versions, energy, restart file, warnings."
         )
@@ -124,7 +128,7 @@ class Cp2kCalculation(CalcJob):
 
     def prepare_for_submission(self, folder: Folder) -> datastructures.CalcInfo:
         """Write the job's folder and say what to run and retrieve."""
-        inputs = self._inputs_of_runs()
+        inputs = inputs_of_runs(self.inputs)
         structure = self.inputs.structure
         given = self.inputs.record.get_dict() if "record" in self.inputs else {}
         atoms = structure.get_ase()
@@ -153,6 +157,7 @@ class Cp2kCalculation(CalcJob):
                     for name, entry in inputs.items()
                 }
             texts = {f"{name}.inp": render(parameters) for name, parameters in inputs.items()}
+            limits = {} if seconds is None else {name: seconds_of(entry["GLOBAL"]["WALLTIME"]) for name, entry in inputs.items()}
         except InputError as error:
             raise InputValidationError(str(error)) from error
         texts[JOB_FILE] = json.dumps(record, indent=1, sort_keys=True)
@@ -167,7 +172,7 @@ class Cp2kCalculation(CalcJob):
         else:
             first, *others = inputs
             info.codes_info = [self._run(first)]
-            lines = [if_in_time(name, int(inputs[name]["GLOBAL"]["WALLTIME"]), self._line(self._run(name))) for name in others]
+            lines = [if_in_time(name, limits[name], self._line(self._run(name))) for name in others]
             info.prepend_text += "\n" + shared_wall_time(seconds)
         # not one of the codes: these would share its MPI; it runs whatever became of CP2K
         info.append_text = "\n\n".join([*lines, self._converter_line()])
@@ -187,25 +192,16 @@ class Cp2kCalculation(CalcJob):
         info.retrieve_temporary_list = [("trajectory-*.h5", ".", 0)]
         return info
 
-    def _inputs_of_runs(self) -> dict[str, dict[str, Any]]:
-        """Name of the run → its input, complete; the main run first."""
-        structure = self.inputs.structure
-        given = {MAIN: self.inputs.parameters, **self.inputs.get("followups", {})}
-        return {
-            name: completed(parameters.get_dict(), name, structure.cell, structure.pbc, STRUCTURE_FILE)
-            for name, parameters in given.items()
-        }
-
     def _started(self, parameters: dict[str, Any], *, fresh: bool) -> dict[str, Any]:
         """The main run's input, from where the run in ``start`` ended.
 
         Raises:
             InputError: that run left no whole restart file.
         """
-        found = restart_in(self.inputs.start)
+        found = self._left(self.inputs.start)["restart"]
         if found is None:
             raise InputError(f"start: {self.inputs.start.get_remote_path()}: holds no whole restart file; run that one again")
-        return starting_from(parameters, f"{START}/{found[0]}", None if fresh else f"{START}/{WAVEFUNCTION_FILE}")
+        return starting_from(parameters, f"{START}/{found['file']}", None if fresh else f"{START}/{WAVEFUNCTION_FILE}")
 
     def _run(self, name: str) -> datastructures.CodeInfo:
         run = datastructures.CodeInfo()
@@ -270,6 +266,19 @@ class Cp2kCalculation(CalcJob):
             remote = None if link is None else link.node
         return chain
 
+    def _left(self, remote: orm.RemoteData) -> dict[str, Any]:
+        """What a job left for those that go on from it: the parser's word, or, where none has read it, by looking there."""
+        creator = remote.creator
+        report = None if creator is None else creator.base.links.get_outgoing(link_label_filter="report").first()
+        if report is not None:
+            told = report.node.get_dict()
+            return {"restart": told["restart"], "finished": told.get("finished") or {}}
+        try:
+            return left_in(remote, left_behind, self.inputs.converter)
+        except ComputationError as error:
+            self.report(f"nothing of it is used: {error}")
+            return {"restart": None, "finished": {}}
+
     def _finished(self, chain: list[orm.RemoteData], names: list[str]) -> dict[str, str]:
         """Name of each run that an earlier folder holds whole, from the same input → that folder.
 
@@ -278,7 +287,7 @@ class Cp2kCalculation(CalcJob):
         """
         found: dict[str, str] = {}
         for remote in reversed(chain):
-            whole = finished_in(remote)
+            whole = self._left(remote)["finished"]
             creator = remote.creator
             same = [] if creator is None else [name for name in whole if self._same_input(creator, name)]
             found |= {name: whole[name] for name in same}
@@ -306,39 +315,13 @@ class Cp2kCalculation(CalcJob):
             return None
         return chain[0].computer.uuid, f"{finished[MAIN]}/{WAVEFUNCTION_FILE}", WAVEFUNCTION_FILE
 
-    @staticmethod
-    def _restart_of(chain: list[orm.RemoteData]) -> tuple[orm.RemoteData, str | None, int] | None:
+    def _restart_of(self, chain: list[orm.RemoteData]) -> tuple[orm.RemoteData, str | None, int] | None:
         """Folder, name and step of the newest whole restart file; without one the newest folder, for its wavefunction."""
         for remote in chain:
-            found = restart_in(remote)
+            found = self._left(remote)["restart"]
             if found is not None:
-                return remote, found[0], found[1]
+                return remote, found["file"], found["step"]
         return (chain[0], None, 0) if chain else None
-
-
-def restart_in(remote: orm.RemoteData) -> tuple[str, int] | None:
-    """Name and step of the restart file in a job's folder that is gone on from: the parser's choice, or by looking here."""
-    creator = remote.creator
-    report = None if creator is None else creator.base.links.get_outgoing(link_label_filter="report").first()
-    if report is not None:
-        found = report.node.get_dict()["restart"]
-        return None if found is None else (found["file"], found["step"])
-    folder = Path(remote.get_remote_path())
-    if remote.computer.transport_type != "core.local" or not (folder / JOB_FILE).is_file():
-        return None
-    return newest_restart_in(folder, json.loads((folder / JOB_FILE).read_text(encoding="utf-8")))
-
-
-def finished_in(remote: orm.RemoteData) -> dict[str, str]:
-    """Name of each whole run of a job → folder with its output: the parser's word, or by looking here."""
-    creator = remote.creator
-    report = None if creator is None else creator.base.links.get_outgoing(link_label_filter="report").first()
-    if report is not None:
-        return dict(report.node.get_dict().get("finished") or {})
-    folder = Path(remote.get_remote_path())
-    if remote.computer.transport_type != "core.local" or not (folder / JOB_FILE).is_file():
-        return {}
-    return finished_runs(folder, json.loads((folder / JOB_FILE).read_text(encoding="utf-8")))
 
 
 def structure_text(structure: orm.StructureData, parameters: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ dynamics       the trajectory (H5MD), what has a stride of its own in ``/sampled
                name with :data:`PARTIAL` before it, and an earlier segment's partial one goes
 label          ``labels.npz`` (:mod:`.labels`), also a partial one; as lists of text ``missing`` (quantity: why), ``remedies``
                and ``warnings``
-optimisation   ``structure.json``: numbers, positions and cell (Å), energy (eV), converged
-vibrations     ``modes.npz`` (:class:`.vibrations_output.Modes`)
+optimisation   ``structure.json``: numbers, positions and cell (Å), energy (eV), converged, ``remedies`` and ``warnings``
+vibrations     ``modes.npz`` (:class:`.vibrations_output.Modes`), with ``remedies`` and ``warnings`` as lists of text
 =============  ===================================================================================
 
 A run that failed is told in ``outcome.json``; the exit code is then 0. Keys of job.json:
@@ -27,6 +27,7 @@ followups      names of the runs after the main one (default [])
 finished       name of a run → folder of an earlier job in which it ended well; it is read there (label, optional)
 field          intensity of the fields, atomic units
 folders        folders of the segments, oldest first (default ["."])
+changing_cell  true where the run moves its cell (optional)
 timestep       integration step in fs (dynamics, as all below)
 steps          steps in all, from step 0 and over all segments
 every          steps between stored frames
@@ -35,7 +36,6 @@ trajectory     name of the file to write
 method         what the settings say, kept in the record
 remedies       what was changed in the input after failures, kept with the result (optional)
 warnings       what a reader of the result must know, kept with it (optional)
-hydrogen_reference_ev  level of the hydrogen electrode below the vacuum, for the potential of a slab (optional)
 =============  ===================================================================================
 """
 
@@ -51,8 +51,9 @@ from typing import Any
 import numpy as np
 
 from vibraloom.calculators.cp2k.finished_runs import how_it_ended, is_whole, run_folder
-from vibraloom.calculators.cp2k.labels import RESPONSE_NAME, labels_of, read_positions
 from vibraloom.calculators.cp2k.labels import UNITS as LABEL_UNITS
+from vibraloom.calculators.cp2k.labels import labels_of, localisation_warnings, read_positions
+from vibraloom.calculators.cp2k.linear_response import RESPONSE_NAME
 from vibraloom.calculators.cp2k.output_log import Log, Outcome, Problem
 from vibraloom.calculators.cp2k.printed_frames import read_cells
 from vibraloom.calculators.cp2k.remedies import in_force, physics_warnings
@@ -158,12 +159,20 @@ def _logs(folder: Path, kind: str, record: Mapping[str, Any]) -> dict[str, Log |
     return found
 
 
-def _refused(outcome: Outcome, error: VibraloomError) -> Outcome:
-    """The outcome of a run whose files were refused; trouble that the log tells goes first."""
+def _refused(outcome: Outcome, error: VibraloomError, problem: Problem | None = None) -> Outcome:
+    """The outcome of a run whose files were refused; trouble that the log tells goes first.
+
+    Args:
+        outcome: what the log tells.
+        error: why they were refused.
+        problem: what a handler acts on; None to tell it from the words.
+    """
     text = str(error)
     if outcome.problem is not None or outcome.ended not in ("normal", "walltime"):
         return replace(outcome, warnings=(text, *outcome.warnings))
-    problem: Problem = "other"
+    if problem is not None:
+        return replace(outcome, problem=problem, message=text)
+    problem = "other"
     if "did not fit" in text or "**" in text:
         problem = "stars"
     elif isinstance(error, ComputationError) and ("linear response" in text or "polarizability" in text):
@@ -201,7 +210,7 @@ def _dynamics(
             with contextlib.suppress(OSError):
                 (folder / earlier / f"{PARTIAL}{record['trajectory']}").unlink(missing_ok=True)
     for why in joined.missing.values():
-        outcome = _refused(outcome, InputError(why))
+        outcome = _refused(outcome, InputError(why), "other")
     return outcome, {"sampled": sorted(sampled.series), **sampled.summary, **extra}
 
 
@@ -226,7 +235,7 @@ def _trajectory(joined: Joined, record: dict[str, Any], outcome: Outcome) -> Tra
     if record.get("seed") is not None:
         attributes["seed"] = int(record["seed"])
     # text that HDF5 keeps as attributes
-    attributes |= {name: lines for name, lines in _told(record).items() if lines}
+    attributes |= {name: lines for name, lines in told(record).items() if lines}
     if joined.missing:
         attributes["missing"] = [f"{name}: {why}" for name, why in joined.missing.items()]
     if doubtful:
@@ -257,7 +266,8 @@ def _label(folder: Path, record: dict[str, Any], logs: Mapping[str, Log], outcom
         if name not in usable:
             why = f"{name}: {logs[name].outcome.message}" if name in logs else f"{name} was not run to its end"
             missing.setdefault("polarizability_linres" if name == RESPONSE_NAME else "polarizability_field", why)
-    said = {"missing": [f"{name}: {why}" for name, why in missing.items()], **_told(record)}
+    said = {"missing": [f"{name}: {why}" for name, why in missing.items()], **told(record)}
+    said["warnings"] = [*said["warnings"], *localisation_warnings(usable)]
     said["units"] = [f"{name}: {LABEL_UNITS[name]}" for name in arrays if name in LABEL_UNITS]
     write_arrays(folder / "labels.npz", {**arrays, **{name: np.array(lines) for name, lines in said.items() if lines}})
     for error in refused.values():
@@ -267,10 +277,15 @@ def _label(folder: Path, record: dict[str, Any], logs: Mapping[str, Log], outcom
     return replace(outcome, partial=bool(missing)), {**extra, "missing": missing}
 
 
-def _told(record: Mapping[str, Any]) -> dict[str, list[str]]:
+def told(record: Mapping[str, Any]) -> dict[str, list[str]]:
     """Remedies that a result rests on, and what a reader of it must know."""
     remedies = in_force(record.get("remedies") or [])
     return {"remedies": remedies, "warnings": [*(record.get("warnings") or []), *physics_warnings(remedies)]}
+
+
+def _with_told(outcome: Outcome, record: Mapping[str, Any]) -> Outcome:
+    """The outcome with what a reader must know before CP2K's own warnings."""
+    return replace(outcome, warnings=tuple(dict.fromkeys((*told(record)["warnings"], *outcome.warnings))))
 
 
 def _optimisation(
@@ -282,6 +297,8 @@ def _optimisation(
     if place is None or log is None or outcome.problem in ("basis", "input"):
         return outcome, {}
     cells = read_cells(place / f"{PROJECT}-1.cell")
+    if cells is None and record.get("changing_cell"):
+        raise InputError(f"{place / f'{PROJECT}-1.cell'}: missing or empty; print the cell that was optimised: MOTION/PRINT/CELL")
     converged = log.optimised is True and outcome.problem is None
     content = {
         "numbers": [int(number) for number in record["numbers"]],
@@ -290,11 +307,13 @@ def _optimisation(
         "energy": outcome.energy_ev,
         "converged": converged,
         "unit": {"positions": "angstrom", "cell": "angstrom", "energy": "eV"},
+        **told(record),
     }
     write_text(folder / "structure.json", json.dumps(content, indent=1) + "\n")
     if not converged and outcome.ended == "normal" and outcome.problem is None:
         outcome = replace(outcome, message="the optimisation used up its steps before it converged; go on from its structure")
-    return replace(outcome, partial=not converged), {"converged": converged}
+    remedies = told(record)["remedies"]
+    return _with_told(replace(outcome, partial=not converged), record), {"converged": converged, "remedies": remedies}
 
 
 def _vibrations(
@@ -306,8 +325,9 @@ def _vibrations(
     arrays = modes.arrays()
     units = np.array([f"{name}: {MODE_UNITS[name]}" for name in arrays])
     numbers = np.asarray(record["numbers"], dtype=np.int64)
-    write_arrays(folder / "modes.npz", {**arrays, "numbers": numbers, "units": units})
-    return outcome, {"imaginary": int((modes.wavenumber < 0).sum())}
+    said = {name: np.array(lines) for name, lines in told(record).items() if lines}
+    write_arrays(folder / "modes.npz", {**arrays, "numbers": numbers, "units": units, **said})
+    return _with_told(outcome, record), {"imaginary": int((modes.wavenumber < 0).sum()), "remedies": told(record)["remedies"]}
 
 
 _Converter = Callable[[Path, dict[str, Any], Mapping[str, Log], Outcome], tuple[Outcome, dict[str, Any]]]

@@ -5,12 +5,14 @@ The pair cancels what is even in the field. CP2K's periodic field acts on the el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vibraloom.calculators.cp2k.input_lines import real_number, values_of
 from vibraloom.errors import ComputationError, InputError
 from vibraloom.spectra.dipole import unwrap_dipole
 from vibraloom.units import ANGSTROM3_PER_BOHR3, ANGSTROM_PER_BOHR
@@ -85,6 +87,25 @@ def polarizability_from_fields(
                 "check the field's sign"
             )
     return FieldResponse(alpha, curvature)
+
+
+def field_strength(inputs: Sequence[Path]) -> float:
+    """(atomic units) Intensity of the static field in the inputs of all runs.
+
+    Raises:
+        InputError: an input without a field, or fields of different strength.
+    """
+    found: dict[float, Path] = {}
+    for path in inputs:
+        said = [word for section in ("EFIELD", "PERIODIC_EFIELD") for word in values_of(path, section, "INTENSITY")]
+        value = real_number(said[-1]) if said else None
+        if value is None:
+            raise InputError(f"{path}: {said[-1] if said else 'no'} INTENSITY of a field; allowed: a number in atomic units")
+        found[value] = path
+    if len(found) > 1:
+        (one, first), (other, second) = list(found.items())[:2]
+        raise InputError(f"{second}: a field of {other:g} a.u., {first.name} has {one:g}; allowed: one strength; run these again")
+    return next(iter(found))
 
 
 def _shift(dipole: Array, at_rest: Array, quantum: Array | None, axis: str) -> Array:

@@ -18,20 +18,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.cp2k.labels import labels_of
-from vibraloom.calculators.cp2k.output_log import read_log
-from vibraloom.calculators.cp2k.printed_frames import FORCE_FACTOR, read_cells, read_energies, read_printed_frames
+from vibraloom.calculators.cp2k.convert import told
+from vibraloom.calculators.cp2k.dipole_branch import settled_dipole
+from vibraloom.calculators.cp2k.finished_runs import how_it_ended, is_whole, run_folder
+from vibraloom.calculators.cp2k.input_lines import values_of
+from vibraloom.calculators.cp2k.labels import labels_of, localisation_warnings
+from vibraloom.calculators.cp2k.output_log import Log, read_log
+from vibraloom.calculators.cp2k.printed_frames import FIXED_CELL, FORCE_FACTOR, read_cells, read_energies, read_printed_frames
+from vibraloom.calculators.cp2k.printed_units import check_units_of_input
 from vibraloom.calculators.cp2k.segments import PROJECT
-from vibraloom.errors import InputError
+from vibraloom.errors import InputError, VibraloomError
 from vibraloom.files.dataset import LABELS, LABELS_FILE, RECORD_FILE, Dataset, FrameSet, read_dataset, read_label_arrays
 from vibraloom.files.elements import SYMBOLS
 
-SETTLED = 0.25
-"""Quanta by which Wannier sum and Berry phase may differ for the branch of the dipole to be known."""
 _CELL = re.compile(rb"CELL(?:_TOP)?\| Vector ([abc]) \[angstrom\]:?\s+([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)")
 _PERIODIC = re.compile(rb"POISSON\| Periodicity\s+(\w+)")
-_CELL_INPUT = re.compile(rb"^\s*&CELL\s.*?(?:^\s*&END|\Z)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
-_PERIODIC_INPUT = re.compile(rb"^\s*PERIODIC\s+(NONE|X?Y?Z?)\s*$", re.IGNORECASE | re.MULTILINE)
+_PERIODIC_WORD = re.compile(r"NONE|(?!$)X?Y?Z?")
+_ENSEMBLE = re.compile(rb"MD(?:_PAR)?\| Ensemble [Tt]ype +(\w+)")
+_SAID = (("warnings", "warning"), ("remedies", "remedy"))
+"""What a label or a job record says of its result, and the word for one of it."""
 _MARKS = (f"{PROJECT}.out", "*-frc-1.xyz")
 
 
@@ -62,14 +67,27 @@ def read_cp2k(folder: str | Path) -> Finished | Dataset:
     record = _json(place / "job.json")
     if (place / LABELS_FILE).is_file():
         return _label_job(place, read_label_arrays(place / LABELS_FILE), record)
-    if record.get("kind") == "label" and (place / f"{PROJECT}.out").is_file():
-        names = [PROJECT, *(name for name in record.get("followups", []) if (place / f"{name}.out").is_file())]
-        logs = {name: read_log(place / f"{name}.out") for name in names}
-        good = {name: log for name, log in logs.items() if log.outcome.ended == "normal" and log.outcome.problem is None}
-        if PROJECT not in good:
-            raise InputError(f"{place}/{PROJECT}.out: {logs[PROJECT].outcome.message}; run it again")
-        return _label_job(place, labels_of(place, record, good), record)
+    if record.get("kind") == "label" and (run_folder(place, record, PROJECT) / f"{PROJECT}.out").is_file():
+        return _unconverted(place, record)
     return _dynamics(place, record)
+
+
+def _unconverted(place: Path, record: Mapping[str, Any]) -> Finished:
+    """A label whose runs ended before the converter had run."""
+    names = [PROJECT, *record.get("followups", [])]
+    ended = {name: how_it_ended(run_folder(place, record, name), name) for name in names}
+    good = {name: log for name, log in ended.items() if isinstance(log, Log) and is_whole(log)}
+    if PROJECT not in good:
+        main = ended[PROJECT]
+        raise InputError(f"{place}/{PROJECT}.out: {(main.outcome if isinstance(main, Log) else main).message}; run it again")
+    refused: dict[str, VibraloomError] = {}
+    arrays = labels_of(place, record, good, refused)
+    failed = {name: log.outcome if isinstance(log, Log) else log for name, log in ended.items() if name not in good}
+    missing = [f"{name}: {error}" for name, error in refused.items()]
+    missing += [f"{name}: {outcome.message}" for name, outcome in failed.items()]
+    said = {**told(record), "missing": missing}
+    said["warnings"] = [*said["warnings"], *localisation_warnings(good)]
+    return _label_job(place, {**arrays, **{name: np.array(lines) for name, lines in said.items() if lines}}, record)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -91,14 +109,20 @@ def _label_job(place: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[
     labels = {name: np.asarray(arrays[name], dtype=np.float64) for name in LABELS if name in arrays}
     notes = []
     if "dipole" in labels and "dipole_quantum" in arrays:
-        settled = _settled(labels["dipole"], arrays)
+        settled = settled_dipole({**arrays, "dipole": labels["dipole"]})
         if settled is None:
             del labels["dipole"]
             notes.append("dipole absent: known modulo its quantum alone, and the Wannier centres do not tell the branch")
         else:
             labels["dipole"] = settled
-    if absent := [name for name in record.get("followups", []) if not (place / f"{name}.out").is_file()]:
+    if "missing" in arrays:
+        notes += [f"partial: {line}" for line in np.atleast_1d(arrays["missing"])]
+    elif absent := [
+        name for name in record.get("followups", []) if not (run_folder(place, record, name) / f"{name}.out").is_file()
+    ]:
         notes.append(f"partial: {', '.join(absent)} did not run")
+    for name, word in _SAID:
+        notes += [f"{word}: {line}" for line in np.atleast_1d(arrays.get(name, []))]
     system = FrameSet(
         numbers=np.asarray(arrays["numbers"], dtype=np.int64),
         pbc=(flags[0], flags[1], flags[2]),
@@ -111,18 +135,6 @@ def _label_job(place: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[
     return Finished(system, {"engine": "cp2k", **method} if method else {}, tuple(notes))
 
 
-def _settled(dipole: NDArray[np.float64], arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
-    """Dipole (e·Å) (F, 3) on the branch nearest to the sum over the molecules, or None where that says nothing."""
-    if "wannier_minus_berry" not in arrays or (np.asarray(arrays["molecule"]) < 0).any():
-        return None
-    if (np.abs(arrays["molecular_charge"]) > 0.5).any():
-        return None  # an ion's dipole depends on the origin
-    away = np.einsum("fi,fij->fj", arrays["wannier_minus_berry"], np.linalg.inv(arrays["dipole_quantum"]))
-    if np.abs(away).max() > SETTLED:
-        return None
-    return np.asarray(arrays["molecular_dipole"].sum(axis=1) - arrays["wannier_minus_berry"]).reshape(dipole.shape)
-
-
 def _dynamics(place: Path, record: Mapping[str, Any]) -> Finished:
     printed = sorted(place.glob("*-frc-1.xyz"))
     if not printed:
@@ -130,6 +142,8 @@ def _dynamics(place: Path, record: Mapping[str, Any]) -> Finished:
     if len(printed) > 1:
         raise InputError(f"{place}: {printed[0].name} and {printed[1].name}: forces of several runs; keep one run per folder")
     name = printed[0].name.removesuffix("-frc-1.xyz")
+    for path in sorted(place.glob("*.inp")):
+        check_units_of_input(path)
     positions_file = place / f"{name}-pos-1.xyz"
     numbers = _numbers(positions_file)
     positions = read_printed_frames(positions_file, len(numbers))
@@ -144,7 +158,10 @@ def _dynamics(place: Path, record: Mapping[str, Any]) -> Finished:
         kept = np.intersect1d(kept, cells[0])
     if len(kept) == 0:
         raise InputError(f"{place}: no step of which positions, forces and energy were all printed; print them at the same steps")
+    kept, notes = _converged(place / f"{name}.out", kept)
     cell, pbc = _cell_and_pbc(place / f"{name}.out", record, fixed=cells is None)
+    if cells is None and any(pbc):
+        _check_fixed_cell(place / f"{name}.out", record)
     if cells is not None and any(pbc):
         cell = cells[1][np.searchsorted(cells[0], kept)]
     at = {"positions": np.searchsorted(positions.step, kept), "forces": np.searchsorted(forces.step, kept)}
@@ -160,7 +177,36 @@ def _dynamics(place: Path, record: Mapping[str, Any]) -> Finished:
         source_frame=kept,
     )
     method = record.get("method") or {}
-    return Finished(system, {"engine": "cp2k", **method} if method else {})
+    notes += [f"{word}: {line}" for name, word in _SAID for line in told(record)[name]]
+    return Finished(system, {"engine": "cp2k", **method} if method else {}, tuple(notes))
+
+
+def _converged(log: Path, steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+    """The steps whose self-consistency converged, as far as the log tells, and a note on the others."""
+    if not log.is_file() or log.stat().st_size == 0:
+        return steps, []
+    doubtful = np.isin(steps, np.array(read_log(log).outcome.scf_unconverged_steps, dtype=np.int64))
+    if not doubtful.any():
+        return steps, []
+    if doubtful.all():
+        raise InputError(f"{log}: the SCF converged at none of the printed steps; run it again with a tighter or longer SCF")
+    shown = ", ".join(str(step) for step in steps[doubtful][:5])
+    return steps[~doubtful], [f"{int(doubtful.sum())} step(s) left out whose SCF did not converge: {shown}"]
+
+
+def _check_fixed_cell(log: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a run whose cell moves and was not printed."""
+    told_by_log = _ENSEMBLE.search(log.read_bytes()[: 1 << 20]) if log.is_file() else None
+    if told_by_log is not None:
+        said = [told_by_log[1].decode()]
+    else:
+        said = [word for path in sorted(log.parent.glob("*.inp")) for word in values_of(path, "MD", "ENSEMBLE")]
+    moving = [word for word in said if word.upper() not in FIXED_CELL]
+    if moving or record.get("changing_cell"):
+        name = log.name.removesuffix(".out")
+        why = ", ".join(moving) or "says job.json"
+        file = log.parent / f"{name}-1.cell"
+        raise InputError(f"{file}: missing or empty, and the cell changes ({why}); print it: MOTION/PRINT/CELL")
 
 
 def _numbers(path: Path) -> NDArray[np.int64]:
@@ -203,9 +249,10 @@ def _periodic_of_inputs(log: Path) -> bytes:
     """Periodic directions that the input beside a short log says, such as ``XYZ``, which is CP2K's own default."""
     said = set()
     for path in sorted(log.parent.glob("*.inp")):
-        cell = _CELL_INPUT.search(path.read_bytes())
-        found = None if cell is None else _PERIODIC_INPUT.search(cell[0])
-        said.add(b"XYZ" if found is None else found[1].upper())
+        found = (values_of(path, "CELL", "PERIODIC") or ["XYZ"])[-1].upper()
+        if not _PERIODIC_WORD.fullmatch(found):
+            raise InputError(f"{path}: CELL/PERIODIC: {found!r}: not understood; allowed: NONE, or letters of XYZ in this order")
+        said.add(found.encode())
     if len(said) > 1:
         raise InputError(f"{log.parent}: inputs of different periodicity, and {log.name} does not tell; keep that of this run")
     return said.pop() if said else b"XYZ"

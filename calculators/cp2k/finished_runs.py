@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from vibraloom.calculators.cp2k.output_log import Log, Outcome, diagnose, read_log
+from vibraloom.calculators.cp2k.segments import PROJECT
 from vibraloom.calculators.cp2k.wall_time import NOT_BEGUN
 from vibraloom.errors import InputError
-
-MAIN = "cp2k"
 
 _WRONG_PROGRAM = re.compile(
     r"command not found|[Nn]o such file or directory|not found|[Pp]ermission denied|[Ee]xec format error|cannot execute|"
     r"error while loading shared libraries|could not find executable|execve\(\)|invalid option|unrecognized option"
 )
+_KILLED = re.compile(r"^.*(?:\bKilled\b|SIGKILL|signal 9\b)", re.MULTILINE)
 _ERR_TAIL = 1 << 16
 
 
@@ -55,7 +55,8 @@ def without_log(name: str, said: str) -> Outcome:
     last = " ".join(said.strip().splitlines()[-1].split())[:200] if said.strip() else ""
     if aside.problem == "memory":
         return Outcome(None, "cut_off", "memory", aside.message)
-    wrong = next((line for line in said.splitlines() if _WRONG_PROGRAM.search(line)), None)
+    # what was killed had begun: a loader's complaints before that did no harm
+    wrong = None if _KILLED.search(said) else next((line for line in said.splitlines() if _WRONG_PROGRAM.search(line)), None)
     if wrong is not None:
         told = " ".join(wrong.split())[:200]
         return Outcome(None, "aborted", "input", f"{name}.out is empty: {told}; check that the code's path is CP2K")
@@ -79,7 +80,7 @@ def finished_runs(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
     """
     if record.get("kind") != "label":
         return {}
-    names = [MAIN, *record.get("followups", [])]
+    names = [PROJECT, *record.get("followups", [])]
     places = {name: run_folder(folder, record, name) for name in names}
     return {name: str(place.absolute()) for name, place in places.items() if is_whole(how_it_ended(place, name))}
 

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from vibraloom.calculators.cp2k.input_text import merged
+from vibraloom.calculators.cp2k.linear_response import RESPONSE_NAME
 from vibraloom.calculators.cp2k.method_sections import Section, boundary, force_eval, masses, subsystem
 from vibraloom.calculators.cp2k.property_sections import (
     add_prints,
@@ -23,15 +24,16 @@ from vibraloom.calculators.cp2k.property_sections import (
     linear_response,
     moments,
 )
+from vibraloom.calculators.cp2k.segments import PROJECT
 from vibraloom.calculators.cp2k.settings import Cp2kSettings, MdSettings
 from vibraloom.errors import InputError
 
-PROJECT = "cp2k"
 WAVEFUNCTION_FILE = f"{PROJECT}-RESTART.wfn"
+CP2K_STEPS = 3
+"""MOTION/MD/STEPS where an input does not say."""
 ONE_REPLICA = 1_000_000
 FIELD = 0.001
 """(a.u.) Default strength of the periodic field."""
-RESPONSE_NAME = "linres"
 RESPONSE_SCF = 1e-7
 """SCF threshold under a field and for linear response, if the settings' own is looser: a dipole that is off by
 1e-6 a.u. moves a polarizability by 5e-4 a.u."""
@@ -250,9 +252,10 @@ def with_restart(parameters: Mapping[str, Any], restart_file: str, step: int, wa
     result = merged(parameters, {"EXT_RESTART": {"RESTART_FILE_NAME": restart_file, "RESTART_DEFAULT": True}})
     dynamics_section = result.get("MOTION", {}).get("MD")
     if dynamics_section is not None:
-        left = int(dynamics_section["STEPS"]) - step
+        steps = int(dynamics_section.get("STEPS", CP2K_STEPS))
+        left = steps - step
         if left < 1:
-            raise InputError(f"{restart_file}: holds step {step} of {dynamics_section['STEPS']}; nothing is left to run")
+            raise InputError(f"{restart_file}: holds step {step} of {steps}; nothing is left to run")
         dynamics_section["STEPS"] = left
     return _from_wavefunction(result, wavefunction)
 

@@ -17,8 +17,9 @@ PARAMETER = "_"
 """Key of a section's parameter."""
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_+\-/.]*")
-# CP2K's own marks: preprocessor (@ $), section (&), comments (! #); a newline would begin a keyword of its own
-_FORBIDDEN = re.compile(r"[\n\r@$&!#]")
+# CP2K's own marks: preprocessor (@ $), section (&), comments (! #), a backslash at the end, which takes the next line along;
+# a newline would begin a keyword of its own
+_FORBIDDEN = re.compile(r"[\n\r@$&!#]|\\\s*\Z")
 _INDENT = 2
 
 
@@ -27,7 +28,7 @@ def render(parameters: Mapping[str, Any]) -> str:
 
     Raises:
         InputError: a key that is not an upper-case CP2K name, a value that is no text, number or boolean, or one
-            with a character that CP2K's reader takes for something else (newline, ``@ $ & ! #``).
+            with a character that CP2K's reader takes for something else (newline, ``@ $ & ! #``, a backslash at the end).
     """
     lines: list[str] = []
     _section(lines, parameters, (), 0)
@@ -46,8 +47,8 @@ def check_form(parameters: Mapping[str, Any], source: str = "input") -> None:
 def merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A new dict: ``overrides`` laid over ``base``, section by section; a value of None removes the key.
 
-    A list takes the place of what was there, but a list of sections with parameters (such as KIND) is merged by
-    parameter.
+    A list takes the place of what was there, but a list of sections with parameters (such as KIND), or one such section, is
+    merged by parameter.
     """
     result = {key: _copied(value) for key, value in base.items()}
     for key, value in overrides.items():
@@ -56,8 +57,8 @@ def merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
             result.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(here, Mapping):
             result[key] = merged(here, value)
-        elif _is_named_list(value) and _is_named_list(here):
-            result[key] = _merged_lists(here, value)
+        elif _is_named_list(here) and (named := [value] if isinstance(value, Mapping) else value) and _is_named_list(named):
+            result[key] = _merged_lists(here, named)
         else:
             result[key] = merged({}, value) if isinstance(value, Mapping) else _copied(value)
     return result
@@ -86,7 +87,7 @@ def _merged_lists(base: Any, overrides: Any) -> list[Any]:
             result[names.index(name)] = merged(result[names.index(name)], entry)
         else:
             names.append(name)
-            result.append(_copied(entry))
+            result.append(merged({}, entry))
     return result
 
 
@@ -121,7 +122,8 @@ def _value(value: Any, path: tuple[str, ...], key: str) -> str:
         return f"{value:.12g}"
     if isinstance(value, str) and value.strip() and not _FORBIDDEN.search(value):
         return value.strip()
-    raise InputError(f"{_at(path, key)}: {value!r}: allowed: a number, true or false, or one line of text without @ $ & ! #")
+    allowed = "a number, true or false, or one line of text without @ $ & ! #, or a backslash at its end"
+    raise InputError(f"{_at(path, key)}: {value!r}: allowed: {allowed}")
 
 
 def _at(path: tuple[str, ...], key: object) -> str:

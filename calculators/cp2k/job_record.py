@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ase import Atoms
 
-from vibraloom.calculators.cp2k.input_builder import WAVEFUNCTION_FILE, with_restart
+from vibraloom.calculators.cp2k.input_builder import CP2K_STEPS, WAVEFUNCTION_FILE, with_restart
+from vibraloom.calculators.cp2k.input_lines import real_number
 from vibraloom.calculators.cp2k.input_text import merged
+from vibraloom.calculators.cp2k.printed_frames import FIXED_CELL
+from vibraloom.calculators.cp2k.printed_units import refuse_units
 from vibraloom.calculators.cp2k.remedies import Section, made, sections
+from vibraloom.calculators.job import whole_number
 from vibraloom.errors import InputError
 
 SCHEMA = 1
@@ -22,8 +27,16 @@ KINDS = {
     "CELL_OPT": "optimisation",
     "VIBRATIONAL_ANALYSIS": "vibrations",
     "NORMAL_MODES": "vibrations",
+    "ENERGY": "label",
+    "ENERGY_FORCE": "label",
+    "WFN_OPT": "label",
+    "WAVEFUNCTION_OPTIMIZATION": "label",
+    "LR": "label",
+    "LINEAR_RESPONSE": "label",
 }
-"""GLOBAL/RUN_TYPE to the kind of a job; every other run is a label."""
+"""GLOBAL/RUN_TYPE to the kind of a job; results of other runs are not read."""
+DEFAULT_RUN = "ENERGY_FORCE"
+_TRAJECTORY = re.compile(r"trajectory-\d+\.h5")
 
 
 def completed(
@@ -33,7 +46,7 @@ def completed(
     pbc: Sequence[bool],
     coordinates: str,
 ) -> Section:
-    """The input with the project's name, and with cell and coordinates where it names none.
+    """The input with the project's name, cell and coordinates where it names none, and the cell printed where it changes.
 
     Args:
         parameters: nested CP2K input; it is not changed.
@@ -43,7 +56,7 @@ def completed(
         coordinates: name of the file with the coordinates.
 
     Raises:
-        InputError: neither the input nor the structure has a cell, or the input has no FORCE_EVAL.
+        InputError: neither the input nor the structure has a cell, the input has no FORCE_EVAL, or a run that is not known here.
     """
     whole = copy.deepcopy(dict(parameters))
     made(whole, "GLOBAL")["PROJECT"] = project
@@ -63,12 +76,35 @@ def completed(
             if topology.get("COORD_FILE_NAME") is None:
                 topology["COORD_FILE_NAME"] = coordinates
                 topology["COORD_FILE_FORMAT"] = "XYZ"
+    if changes_cell(whole):
+        # by default printed at level HIGH alone
+        made(made(made(whole, "MOTION"), "PRINT"), "CELL")["_"] = "ON"
     return whole
 
 
 def kind_of(parameters: Mapping[str, Any]) -> str:
-    """``dynamics``, ``optimisation``, ``vibrations`` or ``label``."""
-    return KINDS.get(str(parameters.get("GLOBAL", {}).get("RUN_TYPE") or "").upper(), "label")
+    """``dynamics``, ``optimisation``, ``vibrations`` or ``label``.
+
+    Raises:
+        InputError: a run whose results are not read here.
+    """
+    kind = KINDS.get(_run_type(parameters))
+    if kind is None:
+        run_type, allowed = _run_type(parameters), ", ".join(KINDS)
+        raise InputError(f"parameters: GLOBAL/RUN_TYPE: {run_type}: results of such a run are not read; allowed: {allowed}")
+    return kind
+
+
+def changes_cell(parameters: Mapping[str, Any]) -> bool:
+    """Whether the run moves its cell: an optimisation of the cell, or dynamics at constant pressure and the like."""
+    if _run_type(parameters) == "CELL_OPT":
+        return True
+    runs = sections(parameters, "MOTION", "MD") if KINDS.get(_run_type(parameters)) == "dynamics" else ()
+    return any(str(run.get("ENSEMBLE") or "NVE").upper() not in FIXED_CELL for run in runs)
+
+
+def _run_type(parameters: Mapping[str, Any]) -> str:
+    return str(next(sections(parameters, "GLOBAL"), {}).get("RUN_TYPE") or DEFAULT_RUN).strip().upper()
 
 
 def record_of(
@@ -83,9 +119,11 @@ def record_of(
         followups: names of the follow-up runs.
 
     Raises:
-        InputError: a number of the dynamics is none.
+        InputError: a number is none, a cell that is not understood, a unit of its own for a printed file, or a run that is not
+            known here.
     """
     kind = kind_of(parameters)
+    refuse_units(parameters, "parameters")
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "threads": 1,
@@ -103,17 +141,23 @@ def record_of(
         motion = next(sections(parameters, "MOTION"), {})
         run = next(sections(motion, "MD"), {})
         record["timestep"] = _number(run, "TIMESTEP", 0.5)
-        record["steps"] = int(_number(run, "STEPS", 3))
+        record["steps"] = int(_number(run, "STEPS", CP2K_STEPS))
         stride = next(sections(motion, "PRINT", "TRAJECTORY", "EACH"), {})
         record["every"] = int(_number(stride, "MD", 1))
-        record["seed"] = parameters.get("GLOBAL", {}).get("SEED")
+        record["seed"] = next(sections(parameters, "GLOBAL"), {}).get("SEED")
+    if changes_cell(parameters):
+        record["changing_cell"] = True
     for functional in sections(parameters, "FORCE_EVAL", "DFT"):
         record["charge"] = int(_number(functional, "CHARGE", 0))
     if atoms.pbc.sum() == 2:
         # the input may be periodic along the vacuum too, with a dipole correction
         record["surface_axis"] = int(atoms.pbc.argmin())
     record |= given
-    record.setdefault("trajectory", f"trajectory-{int(record['replica']):02d}.h5")
+    # both go into a script or a file's name
+    whole_number(record, "threads")
+    record.setdefault("trajectory", f"trajectory-{whole_number(record, 'replica', minimum=0):02d}.h5")
+    if not _TRAJECTORY.fullmatch(str(record["trajectory"])):
+        raise InputError(f"record: trajectory is {record['trajectory']!r}; allowed: a name such as trajectory-00.h5")
     return record
 
 
@@ -132,7 +176,7 @@ def going_on(
     wavefunction = None if fresh else f"{folder}/{WAVEFUNCTION_FILE}"
     if file is None or kind_of(parameters) not in ("dynamics", "optimisation"):
         return copy.deepcopy(dict(parameters)) if wavefunction is None else with_wavefunction(parameters, wavefunction)
-    runs = [run for run in sections(parameters, "MOTION", "MD") if int(_number(run, "STEPS", 3)) <= step]
+    runs = [run for run in sections(parameters, "MOTION", "MD") if int(_number(run, "STEPS", CP2K_STEPS)) <= step]
     if runs:
         # nothing is left but to read the output: one evaluation, no step
         last = with_restart(merged(parameters, {"MOTION": {"MD": {"STEPS": step + 1}}}), f"{folder}/{file}", step, wavefunction)
@@ -158,23 +202,35 @@ def _number(section: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def _vector(value: Any) -> list[float] | None:
-    try:
-        numbers = [float(word) for word in (value.split() if isinstance(value, str) else value)]
-    except (TypeError, ValueError, AttributeError):
+    """Three numbers in Å; None for anything else, such as another unit."""
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list | tuple):
         return None
-    return numbers if len(numbers) == 3 else None
+    numbers = [real_number(str(word)) for word in words if str(word).lower() != "[angstrom]"]
+    known = [number for number in numbers if number is not None]
+    return known if len(known) == len(numbers) == 3 else None
 
 
 def _cell(parameters: Mapping[str, Any], atoms: Atoms) -> list[list[float]] | None:
-    """Rows in Å of the cell that CP2K uses; the structure's own where the input does not say it in plain Å."""
+    """Rows in Å of the cell that CP2K uses; the structure's own where the input has none.
+
+    Raises:
+        InputError: the input says it in another way than by vectors or by the edges of a rectangular cell, in Å.
+    """
     for cell in sections(parameters, "FORCE_EVAL", "SUBSYS", "CELL"):
-        rows = [_vector(cell.get(name)) for name in "ABC"]
+        rows = [row for name in "ABC" if (row := _vector(cell.get(name))) is not None]
         edges = _vector(cell.get("ABC"))
-        angles = _vector(cell.get("ALPHA_BETA_GAMMA")) or [90.0, 90.0, 90.0]
-        if all(row is not None for row in rows):
-            return [row for row in rows if row is not None]
-        if edges is not None and angles == [90.0, 90.0, 90.0]:
+        angles = cell.get("ALPHA_BETA_GAMMA", cell.get("ANGLES", "90 90 90"))
+        odd = [name for name in ("CELL_FILE_NAME", "MULTIPLE_UNIT_CELL") if cell.get(name) is not None]
+        if not odd and len(rows) == 3 and cell.get("ABC") is None:
+            return rows
+        if not odd and edges is not None and _vector(angles) == [90.0] * 3 and not any(name in cell for name in "ABC"):
             return [[edge if row == column else 0.0 for column in range(3)] for row, edge in enumerate(edges)]
+        said = ", ".join(f"{name} {cell[name]}" for name in (*odd, *"ABC", "ABC", "ALPHA_BETA_GAMMA", "ANGLES") if name in cell)
+        raise InputError(
+            f"parameters: FORCE_EVAL/SUBSYS/CELL: {said or 'no vectors'}: not understood; allowed: A, B and C, or ABC of a"
+            " rectangular cell, in angstrom; or leave CELL out for the structure's own"
+        )
     return atoms.cell.array.tolist() if atoms.pbc.any() else None
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.cp2k.field_response import pairs_of, polarizability_from_fields
+from vibraloom.calculators.cp2k.field_response import field_strength, pairs_of, polarizability_from_fields
 from vibraloom.calculators.cp2k.finished_runs import run_folder
-from vibraloom.calculators.cp2k.linear_response import read_linear_response, trusted
+from vibraloom.calculators.cp2k.linear_response import RESPONSE_NAME, read_linear_response, trusted
 from vibraloom.calculators.cp2k.output_log import Log
 from vibraloom.calculators.cp2k.planar_average import dipole_across_vacuum, potential_profile, vacuum_level
 from vibraloom.calculators.cp2k.printed_frames import read_dipoles
@@ -32,7 +32,6 @@ from vibraloom.errors import ComputationError, InputError, VibraloomError
 from vibraloom.files.elements import SYMBOLS
 from vibraloom.units import E_ANGSTROM_PER_DEBYE
 
-RESPONSE_NAME = "linres"
 UNITS = {
     "positions": "angstrom",
     "cell": "angstrom",
@@ -73,7 +72,7 @@ def labels_of(
         folder: the job's folder.
         record: the job record (keys in :mod:`.convert`).
         logs: name → log of the runs that ended well, the main one among them.
-        missing: takes the name of each polarizability or molecular dipole that cannot be had, and why; None to raise it.
+        missing: takes the name of each quantity but energy and forces that cannot be had, and why; None to raise it.
 
     Raises:
         ComputationError: forces are missing; without ``missing`` also where a polarizability cannot be one.
@@ -82,7 +81,7 @@ def labels_of(
     numbers = np.asarray(record["numbers"], dtype=np.int64)
     main = logs[PROJECT]
     if main.outcome.energy_ev is None:
-        raise ComputationError(f"{PROJECT}.out: no total energy; run it again")
+        raise ComputationError(f"{PROJECT}.out: no total energy in hartree; run it again")
     if main.forces is not None and len(main.forces) != len(numbers):
         raise ComputationError(f"{PROJECT}.out: forces on {len(main.forces)} atoms of {len(numbers)}; cut off: run it again")
     positions = read_positions(folder / "structure.xyz", len(numbers))
@@ -99,7 +98,7 @@ def labels_of(
             frame["stress"] = main.stress
             frame["virial"] = main.stress * abs(np.linalg.det(cell))
     names = [PROJECT, *(name for name in logs if name.startswith("field_"))]
-    dipoles, has_quantum = _dipoles(folder, record, names)
+    dipoles, has_quantum = _dipoles(folder, record, names, missing)
     quantum = cell if has_quantum else None
     if PROJECT in dipoles:
         if periodic and quantum is None:
@@ -111,9 +110,7 @@ def labels_of(
             frame["dipole"] = dipoles[PROJECT]
             if quantum is not None:
                 frame["dipole_quantum"] = quantum
-    molecules: dict[str, MolecularDipoles] = {}
-    with _noting(missing, "molecular_dipole"):
-        molecules = _molecules(folder, record, names, cell)
+    molecules = _molecules(folder, record, names, cell, missing)
     if PROJECT in molecules:
         rest = molecules[PROJECT]
         centres = read_wannier(run_folder(folder, record, PROJECT) / f"{PROJECT}-wannier.xyz")
@@ -125,9 +122,18 @@ def labels_of(
         }
         if "dipole" in frame:
             frame["wannier_minus_berry"] = folded(rest.dipole.sum(axis=0) - frame["dipole"], quantum)
-    frame |= _profiles(folder, record, main)
+    frame |= _profiles(folder, record, main, missing)
     frame |= _responses(folder, record, logs, dipoles, molecules, quantum, missing)
     return {"numbers": numbers, "frame": np.array([0]), **{name: np.asarray(values)[None] for name, values in frame.items()}}
+
+
+def localisation_warnings(logs: Mapping[str, Log]) -> list[str]:
+    """What a reader of the label must know of Wannier functions that were not found."""
+    return [
+        f"{name}: {log.unlocalised} localisation(s) of Wannier functions did not converge: what comes from their centres is off"
+        for name, log in logs.items()
+        if log.unlocalised
+    ]
 
 
 @contextmanager
@@ -141,22 +147,24 @@ def _noting(missing: dict[str, VibraloomError] | None, name: str) -> Iterator[No
         missing[name] = error
 
 
-def _profiles(folder: Path, record: Mapping[str, Any], main: Log) -> Arrays:
+def _profiles(folder: Path, record: Mapping[str, Any], main: Log, missing: dict[str, VibraloomError] | None) -> Arrays:
     """Along the normal of a surface, where the cubes are there: potential, work function, dipole from the density."""
     found: Arrays = {}
     place = run_folder(folder, record, PROJECT)
     potential, density = (place / f"{PROJECT}-{word}-1_0.cube" for word in ("v_hartree", "ELECTRON_DENSITY"))
     if potential.is_file():
-        average = potential_profile(potential, normal_axis(record))
-        found |= {"height": average.height, "hartree_profile": average.value}
-        level = vacuum_level(average)
-        if level is not None:
-            found["vacuum_level"] = np.array([level.below, level.above])
-            if main.fermi is not None:
-                found["work_function"] = found["vacuum_level"] - main.fermi
+        with _noting(missing, "hartree_profile"):
+            average = potential_profile(potential, normal_axis(record))
+            found |= {"height": average.height, "hartree_profile": average.value}
+            level = vacuum_level(average)
+            if level is not None:
+                found["vacuum_level"] = np.array([level.below, level.above])
+                if main.fermi is not None:
+                    found["work_function"] = found["vacuum_level"] - main.fermi
     if density.is_file() and is_surface(record):
-        valence = valence_charges(place / f"{PROJECT}.inp", [SYMBOLS[int(number)] for number in record["numbers"]])
-        found["dipole_normal"] = np.array(dipole_across_vacuum(density, valence, normal_axis(record)))
+        with _noting(missing, "dipole_normal"):
+            valence = valence_charges(place / f"{PROJECT}.inp", [SYMBOLS[int(number)] for number in record["numbers"]])
+            found["dipole_normal"] = np.array(dipole_across_vacuum(density, valence, normal_axis(record)))
     elif main.dipole_normal is not None and is_surface(record):
         found["dipole_normal"] = np.array(main.dipole_normal)
     return found
@@ -172,10 +180,10 @@ def _responses(
     missing: dict[str, VibraloomError] | None,
 ) -> Arrays:
     atoms = len(record["numbers"])
-    strength = float(record.get("field") or 0.0)
     found: Arrays = {}
     if PROJECT in dipoles and pairs_of(dipoles):
         with _noting(missing, "polarizability_field"):
+            strength = _strength(folder, record, dipoles)
             response = polarizability_from_fields(dipoles, dipoles[PROJECT], strength, quantum)
             if np.isfinite(response.polarizability).all():
                 found["polarizability"] = trusted(response.polarizability, atoms, "fields")
@@ -188,7 +196,7 @@ def _responses(
                 if not np.array_equal(np.bincount(one.owner + 1), np.bincount(rest.owner + 1)):
                     raise InputError(f"{name}-wannier.xyz: a centre moved to another molecule in the field; use a smaller field")
             shifted = {name: one.dipole for name, one in molecules.items() if name != PROJECT}
-            tensors = polarizability_from_fields(shifted, rest.dipole, strength).polarizability
+            tensors = polarizability_from_fields(shifted, rest.dipole, _strength(folder, record, molecules)).polarizability
             found["molecular_polarizability"] = 0.5 * (tensors + tensors.swapaxes(1, 2))
             found["polarizability_wannier"] = found["molecular_polarizability"].sum(axis=0)
     if RESPONSE_NAME in logs:
@@ -205,40 +213,53 @@ def _responses(
     return found
 
 
+def _strength(folder: Path, record: Mapping[str, Any], runs: Mapping[str, object]) -> float:
+    """(a.u.) The field in which those ``runs`` ran that had one: that of their inputs, or the record's where none is kept."""
+    inputs = [run_folder(folder, record, name) / f"{name}.inp" for name in runs if name != PROJECT]
+    kept = [path for path in inputs if path.is_file()]
+    return field_strength(kept) if kept else float(record.get("field") or 0.0)
+
+
 def _dipoles(
-    folder: Path, record: Mapping[str, Any], names: list[str]
+    folder: Path, record: Mapping[str, Any], names: list[str], missing: dict[str, VibraloomError] | None
 ) -> tuple[dict[str, NDArray[np.float64]], bool]:
     """Name of the run → its last dipole (e·Å), and whether they are known modulo a quantum only."""
     found, quantum = {}, False
     for name in names:
-        series = read_dipoles(run_folder(folder, record, name) / f"{name}-dipole.dat")
-        if series is not None:
-            found[name] = series.values[-1] * E_ANGSTROM_PER_DEBYE
-            quantum |= series.folded
+        with _noting(missing, "dipole" if name == PROJECT else "polarizability_field"):
+            series = read_dipoles(run_folder(folder, record, name) / f"{name}-dipole.dat")
+            if series is not None:
+                found[name] = series.values[-1] * E_ANGSTROM_PER_DEBYE
+                quantum |= series.folded
     return found, quantum
 
 
 def _molecules(
-    folder: Path, record: Mapping[str, Any], names: list[str], cell: NDArray[np.float64] | None
+    folder: Path,
+    record: Mapping[str, Any],
+    names: list[str],
+    cell: NDArray[np.float64] | None,
+    missing: dict[str, VibraloomError] | None,
 ) -> dict[str, MolecularDipoles]:
     numbers = np.asarray(record["numbers"], dtype=np.int64)
     symbols = [SYMBOLS[int(number)] for number in numbers]
     found: dict[str, MolecularDipoles] = {}
     for name in names:
-        printed = read_wannier(run_folder(folder, record, name) / f"{name}-wannier.xyz")
-        if printed is None:
-            continue
-        valence = valence_charges(run_folder(folder, record, PROJECT) / f"{PROJECT}.inp", symbols)
-        found[name] = molecular_dipoles(
-            printed.ions[-1],
-            numbers,
-            valence,
-            printed.centres[-1],
-            cell,
-            charge=float(record.get("charge", 0)),
-            # no atom moves in a field
-            molecule=found[PROJECT].molecule if PROJECT in found else None,
-        )
+        with _noting(missing, "molecular_dipole" if name == PROJECT else "molecular_polarizability"):
+            printed = read_wannier(run_folder(folder, record, name) / f"{name}-wannier.xyz")
+            if printed is None:
+                continue
+            valence = valence_charges(run_folder(folder, record, PROJECT) / f"{PROJECT}.inp", symbols)
+            found[name] = molecular_dipoles(
+                printed.ions[-1],
+                numbers,
+                valence,
+                printed.centres[-1],
+                cell,
+                charge=float(record.get("charge", 0)),
+                # no atom moves in a field
+                molecule=found[PROJECT].molecule if PROJECT in found else None,
+            )
     return found
 
 
@@ -249,9 +270,11 @@ def read_positions(path: Path, atoms: int) -> NDArray[np.float64]:
         InputError: no such file, another number of atoms, or what is no number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); write it with the job") from error
+    # a last line without its end may be cut off within a number
+    lines = text[: text.rfind("\n") + 1].splitlines()
     frames = len(lines) // (atoms + 2)
     rows = [line.split()[1:4] for line in lines[(frames - 1) * (atoms + 2) + 2 : frames * (atoms + 2)]]
     try:

@@ -5,6 +5,7 @@ LINRES can diverge and still end normally, so that converged equations, a symmet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from vibraloom.errors import ComputationError, InputError
 from vibraloom.files.cp2k_moments import read_cp2k
 from vibraloom.units import ANGSTROM3_PER_BOHR3
 
+RESPONSE_NAME = "linres"
+"""Name of the follow-up run."""
 RESPONSE_CUTOFF = 300
 """(Ry) Below it CP2K's linear response diverged on one H2O, at 300 Ry it converged in five cycles."""
 MOST_ASYMMETRIC = 0.02
@@ -43,14 +46,43 @@ def read_linear_response(path: Path, atoms: int) -> NDArray[np.float64]:
             f"{path.name}: linear response: {log.solved} of {EQUATIONS} equations converged; use more iterations or another"
             " preconditioner"
         )
+    return trusted(_tensors(path)[-1], atoms, f"{path.name}: linear response")
+
+
+def check_displaced(paths: Sequence[Path], atoms: int, evaluations: int) -> None:
+    """Demand a polarizability that can be one of every displaced structure; logs that print none say nothing.
+
+    Args:
+        paths: logs of the replicas of a vibrational analysis.
+        atoms: number of atoms, for the range.
+        evaluations: structures that were computed, the one at rest among them.
+
+    Raises:
+        ComputationError: see :func:`read_linear_response`.
+    """
+    printing = [path for path in paths if b"POLAR|" in path.read_bytes()]
+    if not printing:
+        return
+    logs = [read_log(path) for path in printing]
+    solved, wanted = sum(log.solved for log in logs), EQUATIONS * evaluations
+    if solved < wanted or any(log.unsolved for log in logs):
+        raise ComputationError(
+            f"{printing[0].name}: linear response: {solved} of {wanted} equations of the displaced structures converged; use more"
+            " iterations or another preconditioner"
+        )
+    for path in printing:
+        for place, tensor in enumerate(_tensors(path)):
+            trusted(tensor, atoms, f"{path.name}: linear response of displaced structure {place + 1}")
+
+
+def _tensors(path: Path) -> NDArray[np.float64]:
+    """(Å³) Array with shape (F, 3, 3), every polarizability that a log prints."""
     try:
         values = read_cp2k(path, "polarizability").values
     except InputError as error:
         raise ComputationError(f"linear response: {error}") from error
-    tensor = values[-1]
     # xx, yy, zz, xy, xz, yz, yx, zx, zy
-    full = np.array([[tensor[0], tensor[3], tensor[4]], [tensor[6], tensor[1], tensor[5]], [tensor[7], tensor[8], tensor[2]]])
-    return trusted(full * ANGSTROM3_PER_BOHR3, atoms, f"{path.name}: linear response")
+    return np.asarray(values)[:, [0, 3, 4, 6, 1, 5, 7, 8, 2]].reshape(-1, 3, 3) * ANGSTROM3_PER_BOHR3
 
 
 def trusted(tensor: NDArray[np.float64], atoms: int, source: str) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import mmap
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,12 @@ from vibraloom.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, GIGAPASCAL_IN_EV_
 
 PRESSURE_UNITS = {"gpa": 1.0, "bar": 1e-4, "kbar": 0.1, "mpa": 1e-3, "pa": 1e-9}
 """Units in which CP2K prints a stress, and their factor to GPa."""
+
+_BASIS = re.compile(r"basis set|atomic potential|potential file|pseudopotential", re.IGNORECASE)
+_INPUT = re.compile(
+    r"keyword|section|\bparse|unknown|input file|does not exist|multiplicity|number of electrons|k-?points|cutoff|not found",
+    re.IGNORECASE,
+)
 
 Text = bytes | mmap.mmap
 
@@ -100,6 +107,19 @@ def read_abort(text: Text, start: int) -> tuple[str, str]:
         elif part:
             words.append(part)
     return " ".join(" ".join(words).split()) or "aborted without a message", place
+
+
+def problem_of_abort(message: str, place: str) -> Literal["memory", "scf", "linres", "basis", "input", "other"]:
+    """What a handler acts on, from message and place of an ABORT."""
+    if "alloc" in message.lower():
+        return "memory"
+    if "SCF run NOT converged" in message:
+        return "scf"
+    if "linear solver" in message:
+        return "linres"
+    if _BASIS.search(message):
+        return "basis"
+    return "input" if place.startswith("input") or "parser" in place or _INPUT.search(message) else "other"
 
 
 def shown(text: bytes) -> str:

@@ -21,7 +21,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vibraloom.calculators.cp2k.output_blocks import read_abort, read_forces, read_stress, seconds_between, shown
+from vibraloom.calculators.cp2k.output_blocks import (
+    problem_of_abort,
+    read_abort,
+    read_forces,
+    read_stress,
+    seconds_between,
+    shown,
+)
 from vibraloom.errors import InputError
 from vibraloom.units import EV_PER_HARTREE
 
@@ -36,8 +43,9 @@ _NUMBER = rb"[-+]?\d*\.?\d+(?:[eEdD][-+]?\d+)?"
 # every mark begins a line: a search for the line end before it runs at memory speed
 _EVENT = re.compile(
     rb"\n[ *]*+(?:"
-    rb"ENERGY\| Total FORCE_EVAL[^\n]*?[ :](?P<energy>" + _NUMBER + rb"|\*+|NaN|[-+]?Infinity) *\r?\n"
-    rb"|(?P<forces>ATOMIC FORCES in \[|FORCES\| Atomic forces \[)"
+    rb"ENERGY\| Total FORCE_EVAL \([^)\n]*\) energy [\[(](?:a\.u\.|hartree)[\])]:? *"
+    rb"(?P<energy>" + _NUMBER + rb"|\*+|NaN|[-+]?Infinity) *\r?\n"
+    rb"|(?P<forces>ATOMIC FORCES in \[a\.u\.\]|FORCES\| Atomic forces \[(?:hartree/bohr|a\.u\.)\])"
     rb"|STRESS\| (?:Analytical|Numerical) stress tensor \[(?P<stress>\w+)\]"
     rb"|STRESS TENSOR \[(?P<old_stress>\w+)\]"
     rb"|(?:MD\| Step number|STEP NUMBER +=) +(?P<step>\d+)"
@@ -60,11 +68,12 @@ _EVENT = re.compile(
     rb"|PROGRAM STARTED AT +(?P<began>[-\d]+ [:.\d]+)"
     rb"|PROGRAM ENDED AT +(?P<over>[-\d]+ [:.\d]+)"
     rb"|CP2K\| version string: +(?P<version>[^\n]*\S)"
+    rb"|GLOBAL\| Run type +(?P<run_type>\w+)"
     rb")"
 )
 # branches that begin with a letter are told apart at once; one that begins with a group is tried at every line
 _CANDIDATE = re.compile(
-    rb"\n[ *]*+(?:ENERGY\| T|ATOMIC F|FORCES\| A|STRESS\| [AN]|STRESS T|MD\| [SP]|STEP N|MD_INI\| MD|MD_PAR\| P|The [el]|SCF r|"
+    rb"\n[ *]*+(?:ENERGY\| T|ATOMIC F|FORCES\| A|STRESS\| [AN]|STRESS T|MD\| [SP]|STEP N|MD_INI|MD_PAR|The [el]|SCF r|GLOBAL\||"
     rb"Crazy|WARNING|POLAR\| [xy]|Fermi|the slab|[A-Z_]{2,12} run t|Walltime|\[ABORT|GEOMETRY|MAXIMUM|PROGRAM [SE]|CP2K\| v)"
 )
 _WARNED = (
@@ -72,16 +81,12 @@ _WARNED = (
     (b"The linear solver did", "unsolved"),
     (b"localization not converged", "unlocalised"),
 )
+_OPTIMISATIONS = (b"GEO_OPT", b"GEOMETRY_OPTIMIZATION", b"CELL_OPT")
 _MEMORY = re.compile(
     rb"oom[-_ ]?kill|[Oo]ut [Oo]f [Mm]emory|OUT_OF_MEMORY|bad_alloc|[Cc]annot allocate memory|[Nn]ot enough memory|"
     rb"memory allocation failed|[Aa]llocation would exceed memory limit"
 )
 _FROM_OUTSIDE = re.compile(rb"DUE TO TIME LIMIT|DUE TO NODE FAILURE|DUE TO PREEMPTION|CANCELLED AT")
-_BASIS = re.compile(r"basis set|atomic potential|potential file|pseudopotential", re.IGNORECASE)
-_INPUT = re.compile(
-    r"keyword|section|\bparse|unknown|input file|does not exist|multiplicity|number of electrons|k-?points|cutoff|not found",
-    re.IGNORECASE,
-)
 _TAIL = 1 << 20
 
 
@@ -216,6 +221,7 @@ class _Found:
     initial_values: dict[str, float] = field(default_factory=dict)
     values_of_step: dict[str, dict[int, float]] = field(default_factory=lambda: {"fermi": {}, "normal": {}})
     optimised: bool | None = None
+    decided: int | None = None
 
 
 def _read(text: bytes | mmap.mmap) -> Log:
@@ -296,6 +302,7 @@ def _take(found: _Found, kind: str, event: re.Match[bytes]) -> None:
         found.values["normal"] = found.waiting_values["normal"] = -float(value)
     elif kind in ("optimised", "exhausted"):
         found.optimised = kind == "optimised"
+        found.decided = len(found.energies) - 1
     else:
         found.places[kind] = event.start()
         if kind != "began" or kind not in found.words:
@@ -329,7 +336,12 @@ def _unconverged(found: _Found) -> list[int]:
         return found.doubtful_steps
     # the evaluation that a walltime broke off is no result
     stopped = found.doubtful if "walltime" in found.places else 0
-    return list(dict.fromkeys(found.doubtful_evaluations[: len(found.doubtful_evaluations) - stopped]))
+    doubtful = list(dict.fromkeys(found.doubtful_evaluations[: len(found.doubtful_evaluations) - stopped]))
+    if found.optimised is None and found.words.get("run_type") not in _OPTIMISATIONS:
+        return doubtful
+    # the way to a minimum is no result: what counts is the step that decided, and the evaluation at the end of it
+    last = len(found.energies) - 1 if found.decided is None else found.decided
+    return [evaluation for evaluation in doubtful if evaluation >= last]
 
 
 def _outcome(text: bytes | mmap.mmap, found: _Found) -> Outcome:
@@ -341,6 +353,8 @@ def _outcome(text: bytes | mmap.mmap, found: _Found) -> Outcome:
         warnings.append(f"{found.counts['unlocalised']} localisation(s) of Wannier functions did not converge")
     stopped, over = "walltime" in found.places, "over" in found.words
     unconverged = _unconverged(found)
+    if not found.steps and (passed := len({*found.doubtful_evaluations} - {*unconverged})) and not stopped:
+        warnings.append(f"{passed} SCF run(s) on the way of the optimisation did not converge")
     outcome = Outcome(
         version,
         "normal",
@@ -356,7 +370,7 @@ def _outcome(text: bytes | mmap.mmap, found: _Found) -> Outcome:
     memory, outside = _MEMORY.search(tail), _FROM_OUTSIDE.search(tail)
     if "abort" in found.places:
         message, place = read_abort(text, found.places["abort"])
-        problem = _problem_of(message, place, memory)
+        problem: Problem = "memory" if memory is not None else problem_of_abort(message, place)
         return replace(outcome, ended="aborted", problem=problem, message=f"CP2K: {message} ({place})")
     if memory is not None:
         return replace(outcome, ended="normal" if over else "cut_off", problem="memory", message=_line(memory))
@@ -375,18 +389,6 @@ def _outcome(text: bytes | mmap.mmap, found: _Found) -> Outcome:
         where = ", ".join(str(step) for step in unconverged[:5])
         return replace(outcome, problem="scf", message=f"{len(unconverged)} SCF run(s) did not converge (step {where})")
     return outcome
-
-
-def _problem_of(message: str, place: str, memory: re.Match[bytes] | None) -> Problem:
-    if memory is not None or "alloc" in message.lower():
-        return "memory"
-    if "SCF run NOT converged" in message:
-        return "scf"
-    if "linear solver" in message:
-        return "linres"
-    if _BASIS.search(message):
-        return "basis"
-    return "input" if place.startswith("input") or "parser" in place or _INPUT.search(message) else "other"
 
 
 def _line(mark: re.Match[bytes]) -> str:

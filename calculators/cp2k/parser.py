@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from aiida import orm
@@ -25,6 +26,9 @@ _LOG_HEAD = 1 << 16
 _LOG_TAIL = 1 << 20
 """Bytes of the log that are read when the converter did not run."""
 
+UNREAD = "converter"
+"""Problem of a job whose CP2K ended normally and whose converter cannot run: nothing is to be computed again."""
+
 _VERDICTS = (
     ("memory", re.compile(r"oom[-_ ]kill|out[ _]of[ _]memory|exceeded.{0,40}memory limit", re.IGNORECASE)),
     ("node", re.compile(r"due to node[ _]failure|node_fail|node failure", re.IGNORECASE)),
@@ -41,6 +45,7 @@ _OF_PROBLEM = {
     "linres": "ERROR_LINEAR_RESPONSE",
     "stars": "ERROR_LINEAR_RESPONSE",
     "truncated": "ERROR_CUT_OFF",
+    UNREAD: "ERROR_INPUT",
     "input": "ERROR_INPUT",
     "basis": "ERROR_INPUT",
     "memory": "ERROR_OUT_OF_MEMORY",
@@ -87,7 +92,7 @@ class Cp2kParser(Parser):
         try:
             with self.retrieved.base.repository.as_path() as folder:
                 kept = self._collect(folder, None if temporary is None else Path(temporary), outcome, problem)
-        except (VibraloomError, OSError, ValueError, KeyError) as error:
+        except (VibraloomError, OSError, ValueError, KeyError, BadZipFile) as error:
             kept = []
             if problem is None:
                 problem, outcome = "other", {**outcome, "message": " ".join(f"{type(error).__name__}: {error}".split())}
@@ -123,8 +128,19 @@ class Cp2kParser(Parser):
             return without_log(MAIN, "\n".join(said)).as_json()
         outcome = diagnose("\n".join(said)).as_json()
         if outcome["ended"] == "normal" and outcome["problem"] is None:
-            outcome |= {"ended": "cut_off", "problem": "truncated", "message": "cut off before the converter had run"}
+            outcome |= {"ended": "cut_off", **self._unread(self._ends_of("convert.err") if "convert.err" in names else "")}
         return outcome
+
+    def _unread(self, said: str) -> dict[str, str]:
+        """Why nothing read the output of a run that ended normally, from what the converter said aside."""
+        lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+        if not lines:
+            return {"problem": "truncated", "message": "cut off before the converter had run"}
+        if "MemoryError" in lines[-1]:
+            return {"problem": "memory", "message": f"the converter ran out of memory: {lines[-1][:200]}"}
+        code = self.node.inputs.converter.full_label
+        told = f"CP2K ended normally, but its output was not read: {lines[-1][:200]}; correct the code {code}"
+        return {"problem": UNREAD, "message": f"{told}, then the same command goes on from there"}
 
     def _verdict(self, names: set[str]) -> str | None:
         for label, verdict in _SCHEDULER_EXITS.items():

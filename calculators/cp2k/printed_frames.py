@@ -32,6 +32,9 @@ VELOCITY_FACTOR = ANGSTROM_PER_BOHR / ATOMIC_TIME_IN_FS
 FORCE_FACTOR = EV_PER_HARTREE / ANGSTROM_PER_BOHR
 """eV/Å in one hartree/bohr."""
 
+FIXED_CELL = ("NVE", "NVT", "NVT_ADIABATIC", "ISOKIN", "LANGEVIN")
+"""Ensembles of molecular dynamics in which the cell stays as it is; in others its print is needed."""
+
 _COPY_BYTES = 1 << 24
 _ENERGY_COLUMNS = 7
 _CELL_COLUMNS = 12

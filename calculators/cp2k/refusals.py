@@ -15,8 +15,10 @@ from vibraloom.calculators.cp2k.input_builder import single_point
 from vibraloom.calculators.cp2k.linear_response import RESPONSE_CUTOFF
 from vibraloom.calculators.cp2k.method_sections import boundary, electrons, normal_axis
 from vibraloom.calculators.cp2k.property_sections import dipole_operator
+from vibraloom.calculators.cp2k.remedies import allows_field
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
 from vibraloom.errors import InputError
+from vibraloom.structures.crystals import MAGNETIC
 
 Wanted = Literal["forces", "stress", "dipole", "wannier", "field_x", "field_y", "field_z", "linres", "vibrations"]
 """What a calculation is asked for; ``field_x`` is a field along x."""
@@ -36,6 +38,24 @@ FILLED = 4.0
 METAL_NEIGHBOURS = 4
 _BOND = 1.2
 _NONMETALS = frozenset((1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54))
+
+
+
+class Unfit(InputError):
+    """A cell that is too small along one of its vectors; whoever made it has words of his own for the remedy.
+
+    Attributes:
+        reason: what is wrong, without the remedy.
+        axis: index of the lattice vector.
+        have: (Å) width of the cell, or of the vacuum on one side of a slab.
+        need: (Å) least such width.
+        vacuum: whether it is the vacuum that is too narrow.
+    """
+
+    def __init__(self, reason: str, remedy: str, axis: int, have: float, need: float, *, vacuum: bool) -> None:
+        super().__init__(f"{reason}; allowed: {remedy}")
+        self.reason, self.axis, self.have, self.need, self.vacuum = reason, axis, have, need, vacuum
+
 
 _INSTEAD = (
     "instead: the dipole along the normal from the charge density times z across the vacuum (a slab's dipole is "
@@ -68,8 +88,13 @@ def refuse(atoms: Atoms, settings: Cp2kSettings, wanted: Collection[str]) -> lis
     warnings = _check_cell(atoms, settings, asked)
     metal = _metal_atoms(atoms)
     _check_metal(settings, asked, metal)
+    if asked & {"wannier", "linres", *FIELDS} and not allows_field(single_point(atoms, settings)):
+        raise InputError(
+            "cp2k: overrides: Wannier centres, fields and linear response with DFT/SCF/SMEAR or DFT/KPOINTS: they need a gap and"
+            f" the Gamma point; allowed: neither of the two; {_INSTEAD}"
+        )
     _check_response(atoms, settings, asked)
-    _check_spin(atoms, settings)
+    warnings += _check_spin(atoms, settings, metal)
     check_names(_names_of(single_point(atoms, settings)), data_folder())
     warnings += _metal_warnings(atoms, settings, metal)
     if "linres" in asked and settings.cutoff < RESPONSE_CUTOFF:
@@ -106,10 +131,17 @@ def _widths(atoms: Atoms) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(volume / faces)
 
 
-def _check_spin(atoms: Atoms, settings: Cp2kSettings) -> None:
+def _check_spin(atoms: Atoms, settings: Cp2kSettings, metal: int) -> list[str]:
     count, unpaired = electrons(atoms, settings), settings.multiplicity - 1
+    magnetic = sorted(MAGNETIC & set(atoms.symbols))
+    if magnetic and metal and not unpaired:
+        raise InputError(
+            f"cp2k: multiplicity: 1 pairs the electrons of {magnetic[0]}, whose metal has magnetic moments; allowed: above 1, "
+            "which treats the spins apart"
+        )
+    paired = [f"computed without spin polarisation, though {magnetic[0]} may have magnetic moments"] if magnetic else []
     if settings.smearing is not None and count > 0 and not unpaired:
-        return  # half of an odd electron in each spin
+        return paired  # half of an odd electron in each spin
     if count < 1:
         raise InputError(f"cp2k: charge: {settings.charge} leaves {count} valence electrons; allowed: a smaller charge")
     if (count - unpaired) % 2 or unpaired > count:
@@ -119,6 +151,7 @@ def _check_spin(atoms: Atoms, settings: Cp2kSettings) -> None:
             f"they do not pair that way; allowed: an {'even' if count % 2 else 'odd'} multiplicity such as {near}, or "
             "another charge"
         )
+    return [] if unpaired else paired
 
 
 def _check_cell(atoms: Atoms, settings: Cp2kSettings, asked: set[str]) -> list[str]:
@@ -142,10 +175,14 @@ def _check_cell(atoms: Atoms, settings: Cp2kSettings, asked: set[str]) -> list[s
             continue
         reach = float(widths[axis] * mesh[axis])
         if reach < NARROWEST_CELL - 1e-6:
-            raise InputError(
+            raise Unfit(
                 f"structure: cell: {widths[axis]:.2f} Å wide along {'abc'[axis]}, below twice the {NARROWEST_CELL / 2:g} Å "
-                f"radius of a valence orbital, which would meet its own image; allowed: {NARROWEST_CELL:g} Å or more "
-                "(repeat the cell), or kpoints with scf: diagonalisation"
+                "radius of a valence orbital, which would meet its own image",
+                f"{NARROWEST_CELL:g} Å or more (repeat the cell), or kpoints with scf: diagonalisation",
+                axis,
+                reach,
+                NARROWEST_CELL,
+                vacuum=False,
             )
     periodic = [float(widths[k]) for k in range(3) if atoms.pbc[k] and k != vacuum_axis(atoms)]
     if asked & {*FIELDS, "linres"} and min(periodic) < RESPONSE_CELL:
@@ -182,9 +219,13 @@ def _check_slab(atoms: Atoms, settings: Cp2kSettings, axis: int, width: float) -
     heights = atoms.get_scaled_positions(wrap=False)[:, axis]
     below, above = float(heights.min()) * width, float(1 - heights.max()) * width
     if min(below, above) < DENSITY_MARGIN:
-        raise InputError(
-            f"structure: cell: an atom is {min(below, above):.2f} Å from the cell's face along {'abc'[axis]}; allowed: "
-            f"{DENSITY_MARGIN:g} Å or more on both sides, so that the slab is whole (centre it along {'xyz'[axis]})"
+        raise Unfit(
+            f"structure: cell: an atom is {min(below, above):.2f} Å from the cell's face along {'abc'[axis]}",
+            f"{DENSITY_MARGIN:g} Å or more on both sides, so that the slab is whole (centre it along {'xyz'[axis]})",
+            axis,
+            min(below, above),
+            DENSITY_MARGIN,
+            vacuum=True,
         )
     if settings.slab == "in_plane" and width < 2 * (width - below - above):
         raise InputError(
@@ -271,16 +312,23 @@ def _names_of(parameters: dict[str, Any]) -> list[Wish]:
 
 
 def _metal_warnings(atoms: Atoms, settings: Cp2kSettings, metal: int) -> list[str]:
+    sampled = []
+    if metal and settings.kpoints is None:
+        sampled.append("metal sampled at the Gamma point alone: its levels and its work function depend on the cell's size")
     if metal and settings.scf == "ot":
         return [
+            *sampled,
             f"{metal} atoms of a metal with scf: ot, which needs a gap: it may not converge, or to a wrong state; take "
-            "scf: diagonalisation with smearing"
+            "scf: diagonalisation with smearing",
         ]
     if settings.smearing is not None and dipole_operator(atoms, settings) == "normal":
         if settings.slab == "in_plane":
-            return ["smeared occupations with slab: in_plane: no dipole is printed; take slab: dipole_correction to have it"]
-        return ["smeared occupations: only the dipole's component along the slab's normal has a meaning"]
-    return []
+            return [
+                *sampled,
+                "smeared occupations with slab: in_plane: no dipole is printed; take slab: dipole_correction to have it",
+            ]
+        return [*sampled, "smeared occupations: only the dipole's component along the slab's normal has a meaning"]
+    return sampled
 
 
 def _basis_warnings(atoms: Atoms, settings: Cp2kSettings, asked: set[str]) -> list[str]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from vibraloom.calculators.cp2k.planar_average import (
     dipole_across_vacuum,
-    hydrogen_scale,
     mean_and_error,
     potential_profile,
     vacuum_level,
@@ -64,8 +63,7 @@ class Sampled:
 def read_sampled(joined: Joined, record: dict[str, Any]) -> Sampled:
     """Everything that the segments print at a stride, joined by step.
 
-    Raises:
-        InputError: a damaged file; a single frame that cannot be evaluated is left out with a note.
+    What is damaged or cannot be evaluated is left out with a note.
     """
     sampled = Sampled()
     _wannier(joined, record, sampled)
@@ -86,7 +84,13 @@ def _owned(joined: Joined, steps_of: Sequence[NDArray[np.int64] | None]) -> Iter
 
 
 def _wannier(joined: Joined, record: dict[str, Any], sampled: Sampled) -> None:
-    printed = [read_wannier(place.folder / f"{PROJECT}-wannier.xyz") for place in joined.folders]
+    printed = []
+    for folder in joined.folders:
+        try:
+            printed.append(read_wannier(folder.folder / f"{PROJECT}-wannier.xyz"))
+        except InputError as error:
+            sampled.notes.append(str(error))
+            printed.append(None)
     if all(frames is None for frames in printed):
         return
     symbols = [SYMBOLS[int(number)] for number in record["numbers"]]
@@ -190,7 +194,14 @@ def _potential(joined: Joined, record: dict[str, Any], sampled: Sampled) -> None
     levels: list[tuple[float, float, float]] = []
     heights: NDArray[np.float64] | None = None
     for place, step, path in _cubes(joined, "v_hartree"):
-        average = potential_profile(path, axis)
+        try:
+            average = potential_profile(path, axis)
+        except InputError as damaged:
+            sampled.notes.append(str(damaged))
+            continue
+        if heights is not None and len(average.height) != len(heights):
+            sampled.notes.append(f"{path}: {len(average.height)} planes, {len(heights)} before: another grid, left out")
+            continue
         level = vacuum_level(average)
         steps.append(step)
         profiles.append(average.value)
@@ -215,8 +226,6 @@ def _potential(joined: Joined, record: dict[str, Any], sampled: Sampled) -> None
     mean, error = mean_and_error(work[known])
     sampled.summary["work_function_ev"] = float(mean)
     sampled.summary["work_function_standard_error_ev"] = None if np.isnan(error) else float(error)
-    if record.get("hydrogen_reference_ev") is not None:
-        sampled.summary["potential_cshe_v"] = hydrogen_scale(float(mean), 0.0, float(record["hydrogen_reference_ev"]))
 
 
 def _density(joined: Joined, record: dict[str, Any], sampled: Sampled) -> None:
@@ -228,8 +237,9 @@ def _density(joined: Joined, record: dict[str, Any], sampled: Sampled) -> None:
             valence = valence_charges(place.folder / f"{PROJECT}.inp", symbols)
             values.append(dipole_across_vacuum(path, valence, normal_axis(record)))
         except InputError as error:
-            sampled.notes.append(str(error))
-            return
+            if str(error) not in sampled.notes:
+                sampled.notes.append(str(error))
+            continue
         steps.append(step)
     if steps:
         sampled.series["dipole_normal"] = (np.array(steps, dtype=np.int64), np.array(values))

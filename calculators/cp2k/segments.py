@@ -27,6 +27,7 @@ from vibraloom.calculators.cp2k.printed_frames import (
     read_energies,
     read_printed_frames,
 )
+from vibraloom.calculators.cp2k.printed_units import check_units_of_input
 from vibraloom.errors import ComputationError, InputError
 from vibraloom.files.trajectory import frame_interval
 from vibraloom.spectra.dipole import unwrap_dipole
@@ -68,7 +69,7 @@ class Segment:
         energies: rows of the ``.ener`` file.
         cells: (step, cell in Å), or None where it is not printed.
         dipoles: or None.
-        undated: why the dipoles cannot be given to steps, or None.
+        undated: why the dipoles cannot be read or given to steps, or None.
     """
 
     folder: Path
@@ -126,10 +127,11 @@ def read_segment(folder: Path, record: dict[str, Any], notes: list[str]) -> Segm
     """One folder of the run; None where it holds no whole frame.
 
     Raises:
-        InputError: not CP2K's output, or damaged files.
+        InputError: not CP2K's output, damaged files (but for the dipoles'), or files in another unit.
         ComputationError: a frame in the middle lacks its energy, velocity, force or dipole.
     """
     atoms = len(record["numbers"])
+    check_units_of_input(folder / f"{PROJECT}.inp")
     positions = read_printed_frames(folder / f"{PROJECT}-pos-1.xyz", atoms)
     energies = read_energies(folder / f"{PROJECT}-1.ener")
     if positions is None or energies is None:
@@ -138,10 +140,13 @@ def read_segment(folder: Path, record: dict[str, Any], notes: list[str]) -> Segm
     velocities = read_printed_frames(folder / f"{PROJECT}-vel-1.xyz", atoms)
     forces = read_printed_frames(folder / f"{PROJECT}-frc-1.xyz", atoms)
     cells = read_cells(folder / f"{PROJECT}-1.cell")
+    if cells is None and record.get("changing_cell"):
+        raise InputError(f"{folder / f'{PROJECT}-1.cell'}: missing or empty, and the cell changes; print it: MOTION/PRINT/CELL")
     dipoles, undated = None, None
     try:
         dipoles = _dipoles(folder, log, record)
-    except AmbiguousDipole as error:
+    except InputError as error:
+        # ambiguous or damaged: everything else of the run is good
         undated = str(error)
     # the last step of a segment is printed whatever the stride
     step = positions.step[positions.step % int(record["every"]) == 0]

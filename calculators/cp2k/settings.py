@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from vibraloom.calculators.cp2k.basis_files import BasisQuality, Flavour
 from vibraloom.calculators.cp2k.input_text import check_form
+from vibraloom.calculators.cp2k.printed_units import refuse_units
 from vibraloom.errors import InputError
 from vibraloom.validation import read_yaml, validated
 
 Functional = Literal["PBE", "PBE-D3", "BLYP-D3", "revPBE-D3", "RPBE-D3", "r2SCAN"]
 FUNCTIONALS: tuple[str, ...] = get_args(Functional)
 PROTOCOLS = ("fast", "balanced", "stringent")
+_SECTIONS = (("GLOBAL",), ("FORCE_EVAL", "DFT"), ("FORCE_EVAL", "SUBSYS"), ("MOTION", "MD"), ("MOTION", "PRINT"))
+"""Sections that our inputs have once."""
 _FLAVOURS: dict[str, Flavour] = {"BLYP-D3": "BLYP", "r2SCAN": "SCAN"}
 
 
@@ -85,7 +88,9 @@ class Cp2kSettings(Cp2kRecord):
     def _well_formed(cls, value: dict[str, Any]) -> dict[str, Any]:
         upper = _upper_case(value)
         try:
+            _check_sections(upper)
             check_form(_without_removals(upper), "overrides")
+            refuse_units(upper, "overrides")
         except InputError as error:
             raise ValueError(str(error)) from None
         if "EXT_RESTART" in upper:
@@ -202,7 +207,24 @@ def _upper_case(content: Any) -> Any:
     return [_upper_case(entry) for entry in content] if isinstance(content, list | tuple) else content
 
 
-def _without_removals(content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_removals(value) if isinstance(value, dict) else value for key, value in content.items() if value is not None
-    }
+def _without_removals(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_removals(value) for key, value in content.items() if value is not None}
+    return [_without_removals(entry) for entry in content] if isinstance(content, list) else content
+
+
+def _check_sections(overrides: dict[str, Any]) -> None:
+    """Refuse what would take the place of a section that every input has, or a KIND without its name."""
+    for path in _SECTIONS:
+        here: Any = overrides
+        for depth, name in enumerate(path, start=1):
+            if name not in here:
+                break
+            here = here[name]
+            if not isinstance(here, dict):
+                raise InputError(f"overrides: {'/'.join(path[:depth])}: {here!r}; allowed: a section, as a mapping")
+        else:
+            kinds = here.get("KIND", [])
+            for kind in kinds if isinstance(kinds, list) else [kinds]:
+                if path[-1] == "SUBSYS" and not (isinstance(kind, dict) and isinstance(kind.get("_"), str)):
+                    raise InputError(f"overrides: {'/'.join(path)}/KIND: {kind!r}; allowed: a mapping with its name under _")

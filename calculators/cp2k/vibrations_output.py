@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vibraloom.calculators.cp2k.input_lines import real_number, values_of
+from vibraloom.calculators.cp2k.linear_response import check_displaced
 from vibraloom.calculators.cp2k.printed_frames import read_dipoles
 from vibraloom.errors import ComputationError, InputError
 from vibraloom.spectra.harmonic import KM_PER_MOL_PER_E2_PER_AMU
@@ -103,6 +105,7 @@ def read_modes(folder: Path, masses: Array, surface_axis: int | None = None, pro
     Raises:
         InputError: no modes, a damaged file, a log and a file that contradict each other, or a dipole that changed by so much
             that its branch is a guess.
+        ComputationError: a value that is no number, or a Raman intensity from a polarizability that cannot be one.
     """
     log = folder / f"{project}.out"
     text = log.read_bytes()
@@ -131,6 +134,8 @@ def read_modes(folder: Path, masses: Array, surface_axis: int | None = None, pro
     replica = folder / f"{project}-r-0.out"
     series = read_dipoles(folder / f"{project}-dipole.dat") or read_dipoles(replica)
     moves = [(int(atom) - 1, b"XYZ".index(axis), 1 if sign == b"+" else -1) for atom, axis, sign in _MOVE.findall(text)]
+    if found["raman"] is not None:
+        check_displaced(sorted(folder.glob(f"{project}-r-*.out")), len(masses), len(moves) + 1)
     step = _displacement(folder / f"{project}.inp") * ANGSTROM_PER_BOHR
     if surface_axis is not None and (series is None or not series.folded):
         slope = _slopes(moves, step, _surface_dipoles(replica), displacement, masses)
@@ -227,9 +232,15 @@ def _on_one_branch(dipole: Array, cell: Array, moves: list[Move]) -> Array:
 
 
 def _displacement(path: Path) -> float:
-    """(bohr) DX of the input."""
-    if path.is_file():
-        matched = re.search(r"^\s*DX\s+(?:\[bohr\]\s*)?(\S+)\s*$", path.read_text(errors="replace"), re.MULTILINE | re.IGNORECASE)
-        if matched:
-            return float(matched[1])
-    return DISPLACEMENT
+    """(bohr) DX of the input.
+
+    Raises:
+        InputError: it is no number in bohr.
+    """
+    said = values_of(path, "VIBRATIONAL_ANALYSIS", "DX") if path.is_file() else []
+    if not said:
+        return DISPLACEMENT
+    value = real_number(re.sub(r"^\[bohr\]\s*", "", said[-1], flags=re.IGNORECASE))
+    if value is None or not 0 < value < np.inf:
+        raise InputError(f"{path}: VIBRATIONAL_ANALYSIS/DX: {said[-1]!r}; allowed: a number above 0, in bohr; run it again")
+    return value

@@ -7,6 +7,10 @@ run of this job took is not begun: its ``NAME.err`` says so, and there is no ``N
 
 from __future__ import annotations
 
+import re
+
+from vibraloom.errors import InputError
+
 NOT_BEGUN = "not begun at the wall time"
 """How the one line in the ``.err`` of such a run begins."""
 
@@ -44,3 +48,16 @@ def if_in_time(name: str, limit: int, line: str) -> str:
         line: what starts it.
     """
     return f"if vibraloom_in_time {name} {limit}; then\n{line}\nfi"
+
+
+def seconds_of(limit: object) -> int:
+    """GLOBAL/WALLTIME (s), which CP2K takes in seconds or as HH:MM:SS.
+
+    Raises:
+        InputError: neither.
+    """
+    found = re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)|(\d+)(?:\.0*)?", str(limit).strip())
+    if found is None:
+        raise InputError(f"parameters: GLOBAL/WALLTIME: {limit!r}; allowed: whole seconds, or HH:MM:SS")
+    hours, minutes, seconds, whole = found.groups(default="0")
+    return int(whole) + 3600 * int(hours) + 60 * int(minutes) + int(seconds)

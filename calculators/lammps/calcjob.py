@@ -13,10 +13,11 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec, ExitCode
 
 from vibraloom.calculators.ase.calcjob import DynamicsParser
-from vibraloom.calculators.lammps.checkpoints import newest_restart
+from vibraloom.calculators.lammps.checkpoints import left_behind
 from vibraloom.calculators.lammps.convert import INCOMPLETE
 from vibraloom.calculators.lammps.input_writer import Settings, write_input, write_restart_input
-from vibraloom.calculators.script import ERROR_FILE, JOB_FILE, EngineCalculation
+from vibraloom.calculators.script import ERROR_FILE, JOB_FILE, EngineCalculation, left_in
+from vibraloom.errors import ComputationError
 from vibraloom.files.trajectory import read_trajectory
 from vibraloom.nodes.trajectory import TrajectoryFile
 
@@ -56,25 +57,23 @@ class LammpsCalculation(EngineCalculation):
             "molecules": parameters["molecules"],
             "settings": Settings(**parameters["settings"]),
         }
-        earlier = self._earlier_folders()
-        newest = newest_restart(earlier)
-        if newest is None:
+        earlier = self._earlier()
+        if earlier is None or earlier["restart"] is None:
             return write_input(**arrays)
-        segment = 1 + max(int(log.stem.removeprefix("log-")) for place in earlier for log in place.glob("log-*.lammps"))
-        files = write_restart_input(**arrays, restart=str(newest[0]), segment=segment)
+        files = write_restart_input(**arrays, restart=earlier["restart"], segment=earlier["segment"])
         record = json.loads(files[JOB_FILE])
-        record["folders"] = [*(str(place) for place in earlier), "."]
+        record["folders"] = [*earlier["folders"], "."]
         return {**files, JOB_FILE: json.dumps(record, indent=1)}
 
-    def _earlier_folders(self) -> list[Path]:
-        """Folders of earlier segments, oldest first; only what lies on this machine can be continued."""
-        if "previous" not in self.inputs or self.inputs.previous.computer.transport_type != "core.local":
-            return []
-        last = Path(self.inputs.previous.get_remote_path())
-        if not (last / JOB_FILE).is_file():
-            return []
-        names = json.loads((last / JOB_FILE).read_text(encoding="utf-8")).get("folders", ["."])
-        return [last if name == "." else Path(name) for name in names]
+    def _earlier(self) -> dict[str, Any] | None:
+        """What the earlier segments left behind; None where there are none, or where they cannot be looked at."""
+        if "previous" not in self.inputs:
+            return None
+        try:
+            return left_in(self.inputs.previous, left_behind, self.inputs.converter)
+        except ComputationError as error:
+            self.report(f"beginning anew: {error}")
+            return None
 
 
 class LammpsParser(DynamicsParser):

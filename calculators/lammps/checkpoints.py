@@ -1,10 +1,16 @@
-"""Restart files of LAMMPS: which one is whole, and at which step it was written."""
+"""Restart files of LAMMPS: which one is whole, and at which step it was written.
+
+``python -m vibraloom.calculators.lammps.checkpoints FOLDER`` prints what :func:`left_behind` says as one line of JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import struct
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RESTART_MAGIC = b"LammpS RestartT\0"
 """LAMMPS writes these bytes at both ends of a restart file; a file without the second was cut off."""
@@ -51,3 +57,29 @@ def newest_restart(folders: Sequence[Path]) -> tuple[Path, int] | None:
         return None
     step, path = max(found, key=lambda entry: entry[0])
     return path, step
+
+
+def left_behind(folder: Path) -> dict[str, Any]:
+    """What a job left in its folder, and those before it in theirs, for the one that goes on from it.
+
+    Args:
+        folder: the job's folder; one that is gone holds nothing.
+
+    Returns:
+        ``restart``: path of the newest whole restart file, or None; ``folders`` with segments, oldest first; ``segment``: number
+        of the next one.
+    """
+    path = folder / "job.json"
+    names = json.loads(path.read_text(encoding="utf-8")).get("folders", ["."]) if path.is_file() else []
+    folders = [folder if name == "." else Path(name) for name in names]
+    newest = newest_restart(folders)
+    logs = [int(log.stem.removeprefix("log-")) for place in folders for log in place.glob("log-*.lammps")]
+    return {
+        "restart": None if newest is None else str(newest[0]),
+        "folders": [str(place) for place in folders],
+        "segment": 1 + max(logs, default=0),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(left_behind(Path(sys.argv[1]))) + "\n")

@@ -10,7 +10,6 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from vibraloom.calculators.lammps.calcjob import LammpsCalculation
-from vibraloom.calculators.lammps.checkpoints import newest_restart
 from vibraloom.calculators.lammps.convert import EXPLODED
 from vibraloom.calculators.lammps.learned_input import LearnedSettings, Wall, write_learned_input
 from vibraloom.calculators.script import JOB_FILE
@@ -42,12 +41,8 @@ class LearnedLammpsCalculation(LammpsCalculation):
         words = dict(parameters["settings"])
         wall = words.pop("wall", None)
         settings = LearnedSettings(**words, wall=None if wall is None else Wall(**wall))
-        earlier = self._earlier_folders()
-        newest = newest_restart(earlier)
-        restart = None
-        if newest is not None:
-            segments = [int(log.stem.removeprefix("log-")) for place in earlier for log in place.glob("log-*.lammps")]
-            restart = (str(newest[0]), 1 + max(segments))
+        earlier = self._earlier()
+        restart = None if earlier is None or earlier["restart"] is None else (earlier["restart"], earlier["segment"])
         files = write_learned_input(
             atoms.numbers,
             atoms.positions,
@@ -61,6 +56,6 @@ class LearnedLammpsCalculation(LammpsCalculation):
         )
         record: dict[str, Any] = json.loads(files[JOB_FILE])
         record["models"] = [f"deepmd {node.base.attributes.get('sha256')[:12]}" for node in self._models().values()]
-        if restart is not None:
-            record["folders"] = [*(str(place) for place in earlier), "."]
+        if earlier is not None and restart is not None:
+            record["folders"] = [*earlier["folders"], "."]
         return {**files, JOB_FILE: json.dumps(record, indent=1)}

@@ -66,6 +66,7 @@ def check_level(level: LevelOfTheory, numbers: Sequence[int]) -> None:
     try:
         from pyscf import dft, gto
         from pyscf.data.elements import ELEMENTS
+        from pyscf.scf.dispersion import parse_dft
     except ImportError as error:
         raise MissingError("pyscf is not installed; pip install 'vibraloom[dft]'") from error
     try:
@@ -74,6 +75,15 @@ def check_level(level: LevelOfTheory, numbers: Sequence[int]) -> None:
         raise InputError(
             f"functional {level.functional!r} is unknown to pyscf; allowed: a libxc name such as PBE, BLYP or B3LYP"
         ) from error
+    try:
+        dispersion = parse_dft(level.functional)[2]
+    except NotImplementedError:  # wb97x-d and its like
+        dispersion = level.functional
+    if dispersion is not None:
+        raise InputError(
+            f"functional {level.functional!r} asks for a dispersion correction, which is not computed here; allowed: a libxc "
+            "name without one, such as PBE or B3LYP"
+        )
     for number in sorted({int(n) for n in numbers}):
         try:
             gto.basis.load(level.basis, ELEMENTS[number])

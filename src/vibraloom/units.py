@@ -47,6 +47,7 @@ DIMENSIONS: dict[str, tuple[str, dict[str, float], str]] = {
     "length": ("angstrom", {"angstrom": 1.0, "Å": 1.0, "nm": 10.0, "bohr": ANGSTROM_PER_BOHR}, "16 angstrom"),
     "density": ("g/cm^3", {"g/cm^3": 1.0, "g/cm3": 1.0, "kg/m^3": 1e-3}, "0.997 g/cm^3"),
     "energy": ("eV", {"eV": 1.0, "meV": 1e-3, "kcal/mol": KCAL_PER_MOL_IN_EV, "hartree": EV_PER_HARTREE}, "0.1 eV"),
+    "force": ("eV/angstrom", {"eV/angstrom": 1.0, "meV/angstrom": 1e-3}, "0.1 eV/angstrom"),
     "dipole": (
         "e*angstrom",
         {"e*angstrom": 1.0, "debye": E_ANGSTROM_PER_DEBYE, "e*bohr": ANGSTROM_PER_BOHR},

@@ -6,6 +6,7 @@ Over a real sshd in front of a real Slurm; the program notes each time it runs, 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -59,9 +60,10 @@ class Away:
         # AiiDA tries five times in five minutes; here three times in three seconds
         project.set_options(transport__task_retry_initial_interval=1, transport__task_maximum_attempts=3)
 
-    def write(self, name: str) -> None:
-        more = "response: {model: point-charges}\nresources: {computer: away}\n"
-        self.project.write_film("0.1 ps", **{"name: thin-film": f"name: {name}", "response: {model: point-charges}\n": more})
+    def write(self, name: str, length: str = "0.1 ps", *, computer: str = "away", replicas: int = 1) -> None:
+        more = f"response: {{model: point-charges}}\nresources: {{computer: {computer}}}\n"
+        changes = {"name: thin-film": f"name: {name}", "response: {model: point-charges}\n": more}
+        self.project.write_film(length, **changes, **{"every: 2 fs": f"every: 2 fs, replicas: {replicas}"})
 
     def row(self, name: str) -> dict[str, Any]:
         """What ``vibraloom status`` tells of the one run of this name."""
@@ -123,6 +125,33 @@ def test_a_run_that_was_given_up_goes_on_with_the_same_jobs(away: Away, sshd: Ss
     assert len(away.began()) == 1, "the program ran once"
     jobs = slurm.finished()[before:]
     assert len(jobs) == len({job.name for job in jobs}) == 3 and {job.state for job in jobs} == {"COMPLETED"}, jobs
+
+
+def test_ctrl_c_leaves_no_job_in_the_queue_and_submits_none(away: Away, slurm: Slurm) -> None:
+    away.write("ctrl-c", "20 ps", replicas=6)
+    process = away.project.start("run", "film.yaml")
+    wait_until(lambda: bool(slurm.queue()) or process.poll() is not None, 120, "a job in the queue")
+    process.send_signal(signal.SIGINT)
+    said = last_line(process, 130)
+    assert said.startswith("interrupted: run ")
+    time.sleep(3)  # what was on its way would have come by now
+    assert slurm.queue() == []
+
+
+def test_after_kill_9_the_same_command_cancels_the_far_job_and_goes_on_from_its_checkpoint(away: Away, slurm: Slurm) -> None:
+    away.write("killed", "3 ps")
+    process = away.project.start("run", "film.yaml")
+    scratch = away.notes.parent / "scratch"
+    wait_until(lambda: bool(list(scratch.rglob("checkpoint-[ab].restart"))), 120, "a checkpoint")
+    first = next(scratch.rglob("checkpoint-[ab].restart")).parent
+    process.kill()
+    process.communicate(timeout=60)
+    before = len(slurm.finished())
+    away.project.run("run", "film.yaml")
+    (second,) = (path.parent for path in scratch.rglob("log-0001.lammps"))
+    assert f'read_restart "{first}/checkpoint-' in (second / "in.lammps").read_text(encoding="utf-8")
+    assert [job.state for job in slurm.finished()[before:]] == ["CANCELLED", *["COMPLETED"] * 3]
+    assert len(away.began()) == 2
 
 
 @pytest.mark.soak

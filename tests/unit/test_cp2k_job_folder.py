@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ DYNAMICS: dict[str, Any] = {
 LABEL: dict[str, Any] = {"GLOBAL": {"RUN_TYPE": "ENERGY_FORCE"}, "FORCE_EVAL": {"METHOD": "QS", "DFT": {"CHARGE": 0}}}
 FOLLOWUP: dict[str, Any] = {"FORCE_EVAL": {"METHOD": "QS", "DFT": {"WFN_RESTART_FILE_NAME": "cp2k-RESTART.wfn"}}}
 RESTART = " &MOTION\n   &MD\n     STEP_START_VAL  40\n   &END MD\n &END MOTION\n &FORCE_EVAL\n &END FORCE_EVAL\n"
+
+DATA = Path(__file__).parents[1] / "data" / "cp2k"
 
 Written = Callable[..., dict[str, str]]
 
@@ -248,3 +252,66 @@ def test_an_input_that_cannot_be_written_is_refused_with_its_place(written: Writ
 
     with pytest.raises(InputValidationError, match="lower"):
         written({"FORCE_EVAL": {"METHOD": "QS", "lower": 1}})
+
+
+def structure() -> Any:
+    from aiida import orm
+    from ase.build import molecule
+
+    return orm.StructureData(ase=molecule("H2O", cell=[6, 7, 8], pbc=True))
+
+
+def far(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The folder of a job that nobody parsed, on a computer that is reached by a transport."""
+    from aiida import orm
+    from aiida.common.links import LinkType
+    from aiida.transports.plugins.local import LocalTransport
+
+    settings = {"transport_type": "core.ssh_async", "scheduler_type": "vibraloom.slurm", "workdir": "/scratch"}
+    computer = orm.Computer(label=f"far-{folder.parent.name}", hostname="far", **settings).store()
+    monkeypatch.setattr(orm.RemoteData, "get_authinfo", lambda self: SimpleNamespace(get_transport=LocalTransport))
+    job = orm.CalcJobNode(computer=computer, process_type="aiida.calculations:vibraloom.cp2k")
+    inputs = {"parameters": orm.Dict(LABEL), "structure": structure(), "followups__linres": orm.Dict(FOLLOWUP)}
+    for label, node in inputs.items():
+        job.base.links.add_incoming(node.store(), LinkType.INPUT_CALC, label)
+    job.store()
+    remote = orm.RemoteData(computer=computer, remote_path=str(folder))
+    remote.base.links.add_incoming(job, LinkType.CREATE, "remote_folder")
+    return remote.store()
+
+
+def test_a_far_folder_that_nobody_parsed_is_gone_on_from_after_a_look_at_it_there(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"kind": "optimisation"}))
+    (folder / "cp2k-1.restart").write_text(RESTART[:-20])
+    (folder / "cp2k-1.restart.bak-1").write_text(RESTART)
+    files = written({**DYNAMICS, "GLOBAL": {"RUN_TYPE": "GEO_OPT"}}, previous=far(folder, monkeypatch))
+    assert "RESTART_FILE_NAME previous/cp2k-1.restart.bak-1\n" in files["cp2k.inp"], "the newest one is cut off"
+
+
+def test_what_a_far_label_job_finished_is_not_repeated(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiida import orm
+
+    folder = tmp_path / "job"
+    shutil.copytree(DATA / "label", folder)
+    (folder / "job.json").write_text(json.dumps({"kind": "label", "followups": ["linres"]}))
+    files = written(LABEL, followups={"linres": orm.Dict(FOLLOWUP)}, previous=far(folder, monkeypatch))
+    assert json.loads(files["job.json"])["finished"] == {"cp2k": str(folder)}
+
+
+def test_a_far_folder_that_cannot_be_looked_at_is_told_in_the_jobs_report(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiida import orm
+
+    nowhere = orm.InstalledCode(
+        label=f"python-{tmp_path.name}", computer=orm.load_computer("localhost"), filepath_executable="/no/python"
+    )
+    told: list[str] = []
+    monkeypatch.setattr("vibraloom.calculators.cp2k.calcjob.Cp2kCalculation.report", lambda self, message: told.append(message))
+    files = written(previous=far(tmp_path / "gone", monkeypatch), converter=nowhere)
+    assert "EXT_RESTART" not in files["cp2k.inp"]
+    assert "/no/python" in told[0] and "could not be looked at" in told[0]

@@ -122,14 +122,14 @@ REFUSED = [
     (changed(METAL, response__hydrogen_reference="4.44 eV"), "response.hydrogen_reference: '4.44 eV'", "such as '4.44 V'"),
     (changed(METAL, response__hydrogen_reference_error="1 mV"), "response.hydrogen_reference_error: ", "with hydrogen_reference"),
     (changed(METAL, response__wannier_every="50 fs"), "response.wannier_every: '50 fs'", "no localised orbitals"),
-    (changed(METAL, spectra=[{"ir": {"by": ["layer"]}}]), "spectra: ", "ir of the whole interface"),
+    (changed(METAL, spectra=[{"ir": {"by": ["layer"]}}]), "spectra: ", "ir without 'by'; only vdos has parts"),
     (
         changed(INSULATOR, response={"potential_every": "50 fs", "hydrogen_reference": "4.44 V"}),
         "response.hydrogen_reference: '4.44 V'",
         "an insulator has no Fermi level",
     ),
     (changed(INSULATOR, spectra=["raman"]), "response.polarizability_every: ", "without it no polarizability"),
-    (changed(INSULATOR, spectra=[{"ir": {"by": ["species"]}}]), "spectra: ", "ir of the whole interface"),
+    (changed(INSULATOR, spectra=[{"ir": {"by": ["species"]}}]), "spectra: ", "ir without 'by'; only vdos has parts"),
     (
         changed(INSULATOR, dynamics=CLASSICAL["dynamics"], response={"model": "point-charges"}),
         "dynamics.engine: 'lammps'",

@@ -54,7 +54,7 @@ def test_the_same_spec_gives_the_same_atoms_and_another_seed_others() -> None:
 
 
 def test_a_narrow_cell_is_warned_about_and_a_wide_one_is_not() -> None:
-    assert "6.21 Å wide: below 9.8 Å, Gamma-point responses are too small" in built()[1]["warnings"][0]
+    assert "6.21 Å wide: below 9.8 Å, responses computed at the Gamma point are too small" in built()[1]["warnings"][0]
     assert built(count=32)[1]["warnings"] == []
     assert "equilibrate" in built()[1]["notes"][0]
 

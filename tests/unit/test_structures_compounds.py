@@ -15,7 +15,7 @@ from vibraloom.errors import InputError
 from vibraloom.structures.build import build
 from vibraloom.structures.compounds import COMPOUNDS
 from vibraloom.structures.slab import build_slab
-from vibraloom.structures.spec import InterfaceSystem, SlabSpec, parse_system
+from vibraloom.structures.spec import THINNEST_FILM, InterfaceSystem, SlabSpec, parse_system
 from vibraloom.workflows.parameters import cp2k_settings, held_atoms
 from vibraloom.workflows.spec import load_spec
 
@@ -163,11 +163,35 @@ def test_a_bad_entry_gives_one_line_that_says_what_is_allowed(entries: dict[str,
     assert allowed in message
 
 
-def test_a_film_too_thin_says_how_many_molecules_it_takes() -> None:
-    record = copy.deepcopy(INTERFACE)
-    record["liquid"]["count"] = 2
-    with pytest.raises(InputError, match=r"system\.liquid\.count: 2 H2O make a film of .* too thin; allowed: \d+ or more"):
-        build(parse_system(record))
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_single_molecule_lies_in_a_film_of_its_own_thickness(count: int) -> None:
+    record = copy.deepcopy(changed(size=[4, 4]))
+    record["liquid"] = {"molecule": "H2O", "count": count, "density": "0.9 g/cm^3"}
+    atoms, report = build(parse_system(record))
+    liquid = report["liquid"]
+    assert (liquid["count"], liquid["thickness"]) == (count, pytest.approx(THINNEST_FILM))
+    area_mass = count * 18.015 / (report["area"] * THINNEST_FILM) / 0.602214
+    assert liquid["density"] == pytest.approx(area_mass, rel=1e-3) and liquid["density"] < 0.2
+    assert any(f"{liquid['density']:.3g} g/cm^3, not 0.9 g/cm^3" in note for note in report["notes"])
+    waters = atoms.positions[atoms.arrays["molecule"] >= 0, 2]
+    assert liquid["low"] - 1e-3 <= waters.min() and waters.max() <= liquid["high"] + 1e-3
+
+
+@pytest.mark.parametrize("facet", ["001", "(001)", "010", 1, 8])
+def test_equal_faces_of_a_cubic_crystal_are_one(facet: Any) -> None:
+    one, other = parse_system(changed(facet=facet)), parse_system(changed(facet=100))
+    assert one == other and one.content_hash() == other.content_hash()
+    gold = {"element": "Au", "layers": 3, "size": [4, 4]}
+    metal = {**INTERFACE, "slab": {**gold, "facet": facet}}
+    assert parse_system(metal) == parse_system({**INTERFACE, "slab": {**gold, "facet": 100}})
+
+
+def test_the_basal_plane_of_a_hexagonal_crystal_stays_what_it_is() -> None:
+    hexagonal = {"element": "Ru", "layers": 3, "size": [4, 4]}
+    system = parse_system({**INTERFACE, "slab": {**hexagonal, "facet": 1}})
+    assert isinstance(system, InterfaceSystem) and system.slab.facet == "0001"
+    with pytest.raises(InputError, match=r"system\.slab\.facet: '001'"):
+        parse_system({**INTERFACE, "slab": {**hexagonal, "facet": "001"}})
 
 
 def test_a_cell_narrower_than_a_molecule_is_refused() -> None:

@@ -87,7 +87,7 @@ BAD = [
     ("slab.layers", True, "system.slab.layers", "from 1 to 20"),
     ("slab.size", [4], "system.slab.size", "two whole numbers"),
     ("slab.size", [4, 21], "system.slab.size[1]", "from 1 to 20"),
-    ("slab.size", [4, 3], "system.slab.size", "an even second number, or orthogonal: false"),
+    ("slab.size", [4, 3], "system.slab.size", "an even second number (or orthogonal: false, for engine cp2k)"),
     ("slab.fixed_layers", 5, "system.slab.fixed_layers", "allowed: 0 to 4"),
     ("slab", [1], "system.slab", "a block of keys"),
     ("liquid.molecule", "Hg", "system.liquid.molecule", "allowed: H2O"),
