@@ -64,9 +64,6 @@ CRYSTALS: dict[str, Crystal] = {
 }
 """Metals by element symbol."""
 
-MAGNETIC = frozenset(("Cr", "Mn", "Fe", "Co", "Ni"))
-"""Elements whose crystals and oxides have magnetic moments, so that their electrons do not all pair."""
-
 FACETS: dict[str, tuple[str, ...]] = {
     "fcc": ("100", "110", "111"),
     "bcc": ("100", "110", "111"),

@@ -27,7 +27,9 @@ def context_of(
         "response": spec.response.model_dump(mode="json"),
     }
     seed: dict[str, int] = {"dynamics": spec.dynamics.seed}
-    stamps = ["classical nuclei", *report["warnings"], *doubts_about(spec), *warnings]
+    # of a narrow cell the method's own warning says more
+    of_structure = [line for line in report["warnings"] if not (spec.is_first_principles and "Gamma point" in line)]
+    stamps = ["classical nuclei", *of_structure, *doubts_about(spec), *warnings]
     if learned and spec.labels is not None and spec.model is not None:
         method["labels"] = spec.labels.model_dump(mode="json", exclude={"seed"})
         method["model"] = spec.model.model_dump(mode="json", exclude={"seed"})

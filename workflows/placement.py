@@ -21,7 +21,7 @@ class PlacesJobs(SubmitsOnce):
         if issubclass(process, CalcJob) and isinstance(given.get("code"), orm.AbstractCode):
             metadata = dict(given.get("metadata") or {})
             options = dict(metadata.get("options") or {})
-            metadata["options"] = placed(process, given["code"], given.get("parameters"), options, chosen_options(self))  # type: ignore[arg-type]
+            metadata["options"] = placed(process, given["code"], given.get("parameters"), options, chosen_options(self))
             given["metadata"] = metadata
         return super().submit(process, given)
 

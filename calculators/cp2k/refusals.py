@@ -18,7 +18,6 @@ from vibraloom.calculators.cp2k.property_sections import dipole_operator
 from vibraloom.calculators.cp2k.remedies import allows_field
 from vibraloom.calculators.cp2k.settings import Cp2kSettings
 from vibraloom.errors import InputError
-from vibraloom.structures.crystals import MAGNETIC
 
 Wanted = Literal["forces", "stress", "dipole", "wannier", "field_x", "field_y", "field_z", "linres", "vibrations"]
 """What a calculation is asked for; ``field_x`` is a field along x."""
@@ -39,6 +38,8 @@ METAL_NEIGHBOURS = 4
 _BOND = 1.2
 _NONMETALS = frozenset((1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54))
 
+MAGNETIC = frozenset(("Cr", "Mn", "Fe", "Co", "Ni"))
+"""Elements whose crystals and oxides have magnetic moments, so that their electrons do not all pair."""
 
 
 class Unfit(InputError):

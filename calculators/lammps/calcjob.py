@@ -1,4 +1,4 @@
-"""CalcJob of classical dynamics in LAMMPS, and its parser."""
+"""CalcJobs of dynamics in LAMMPS, on classical models and on learned potentials, and their parser."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from aiida.engine import CalcJobProcessSpec, ExitCode
 
 from vibraloom.calculators.ase.calcjob import DynamicsParser
 from vibraloom.calculators.lammps.checkpoints import left_behind
-from vibraloom.calculators.lammps.convert import INCOMPLETE
+from vibraloom.calculators.lammps.convert import EXPLODED, INCOMPLETE
 from vibraloom.calculators.lammps.input_writer import Settings, write_input, write_restart_input
+from vibraloom.calculators.lammps.learned_input import LearnedSettings, Wall, write_learned_input
 from vibraloom.calculators.script import ERROR_FILE, JOB_FILE, EngineCalculation, left_in
 from vibraloom.errors import ComputationError
 from vibraloom.files.trajectory import read_trajectory
+from vibraloom.nodes.model import ModelData
 from vibraloom.nodes.trajectory import TrajectoryFile
 
 
@@ -74,6 +76,51 @@ class LammpsCalculation(EngineCalculation):
         except ComputationError as error:
             self.report(f"beginning anew: {error}")
             return None
+
+
+class LearnedLammpsCalculation(LammpsCalculation):
+    """One replica on a learned potential, or on the first of a committee whose deviation is written at every frame."""
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        super().define(spec)
+        spec.input_namespace("models", valid_type=ModelData, help="Potentials; the first by label moves the atoms.")
+
+    def prepare_for_submission(self, folder: Folder) -> datastructures.CalcInfo:
+        """Write the LAMMPS input, new or from the last checkpoint of ``previous``."""
+        info = super().prepare_for_submission(folder)
+        info.local_copy_list = [(node.uuid, node.filename, name) for name, node in self._models().items()]
+        info.retrieve_list = [*info.retrieve_list, EXPLODED]
+        return info
+
+    def _models(self) -> dict[str, ModelData]:
+        """File in the job's folder → model."""
+        return {f"model-{index}.pb": self.inputs.models[label] for index, label in enumerate(sorted(self.inputs.models))}
+
+    def _input_files(self) -> dict[str, str]:
+        parameters = self.inputs.parameters.get_dict()
+        atoms = self.inputs.structure.get_ase()
+        words = dict(parameters["settings"])
+        wall = words.pop("wall", None)
+        settings = LearnedSettings(**words, wall=None if wall is None else Wall(**wall))
+        earlier = self._earlier()
+        restart = None if earlier is None or earlier["restart"] is None else (earlier["restart"], earlier["segment"])
+        files = write_learned_input(
+            atoms.numbers,
+            atoms.positions,
+            atoms.get_masses(),
+            atoms.cell.array if atoms.pbc.any() else None,
+            (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2])),
+            tuple(self._models()),
+            settings,
+            held=parameters.get("held", ()),
+            restart=restart,
+        )
+        record: dict[str, Any] = json.loads(files[JOB_FILE])
+        record["models"] = [f"deepmd {node.base.attributes.get('sha256')[:12]}" for node in self._models().values()]
+        if earlier is not None and restart is not None:
+            record["folders"] = [*earlier["folders"], "."]
+        return {**files, JOB_FILE: json.dumps(record, indent=1)}
 
 
 class LammpsParser(DynamicsParser):

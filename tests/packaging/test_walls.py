@@ -36,9 +36,11 @@ NEEDS = {
     "committee.labels": set(),
     "correlation.job": set(),
     "cp2k.convert": set(),
+    "cp2k.left_behind": set(),
     "cp2k.response_job": set(),
     "deepmd.response": DFT | DEEPMD,
     "deepmd.training": DFT | DEEPMD,
+    "lammps.checkpoints": set(),
     "lammps.convert": set(),
     "pyscf.labels": DFT,
 }

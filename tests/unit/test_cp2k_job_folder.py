@@ -248,9 +248,7 @@ def test_extra_basis_files_lie_beside_the_input(written: Written, tmp_path: Path
 
 
 def test_an_input_that_cannot_be_written_is_refused_with_its_place(written: Written) -> None:
-    from aiida.common.exceptions import InputValidationError
-
-    with pytest.raises(InputValidationError, match="lower"):
+    with pytest.raises(ValueError, match="lower"):
         written({"FORCE_EVAL": {"METHOD": "QS", "lower": 1}})
 
 

@@ -219,7 +219,7 @@ def test_an_insulating_slab_keeps_its_levels_full_and_takes_fields_in_its_plane(
 def test_a_method_that_is_impossible_for_the_system_is_refused_before_anything_runs() -> None:
     run = water()
     narrow = run.model_copy(update={"system": run.system.model_copy(update={"count": 3})})
-    with pytest.raises(InputError, match=r"^water8-aimd: structure: cell: 4.48 Å wide"):
+    with pytest.raises(InputError, match=r"^water8-aimd: system.count: 3: structure: cell: 4.48 Å wide"):
         check_first_principles(narrow)
 
 

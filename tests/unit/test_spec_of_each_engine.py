@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from vibraloom.calculators.cp2k.refusals import MAGNETIC
 from vibraloom.calculators.lammps.models import METAL_MODEL, load_model
 from vibraloom.errors import InputError
-from vibraloom.structures.crystals import MAGNETIC
 from vibraloom.structures.molecule import MOLECULES, composition, molecule_by_formula
 from vibraloom.units import SPEED_OF_LIGHT_CM_PER_FS
 from vibraloom.validation import validated
@@ -65,11 +65,19 @@ REFUSED = {
         "system.liquid.molecule: 'CH3OH'",
         "H2O with dynamics.model spc/fw",
     ),
-    "a skewed cell": (changed(CLASSICAL, system__slab__orthogonal=False), "system.slab.orthogonal: False", "true with engine lammps"),
+    "a skewed cell": (
+        changed(CLASSICAL, system__slab__orthogonal=False),
+        "system.slab.orthogonal: False",
+        "true with engine lammps",
+    ),
     "a slab that should move": (changed(CLASSICAL, system__slab__fixed_layers=2), "system.slab.fixed_layers: 2", "never move"),
     "labels that nobody makes": (changed(CLASSICAL, labels=LEARNED["labels"]), "labels: ", "with dynamics.engine ase only"),
     "a model that nobody trains": (changed(CLASSICAL, model=LEARNED["model"]), "model: ", "with dynamics.engine ase only"),
-    "a length between two frames": (changed(CLASSICAL, dynamics__every="3 fs"), "dynamics.length: '10 ps'", "multiple of every (3 fs)"),
+    "a length between two frames": (
+        changed(CLASSICAL, dynamics__every="3 fs"),
+        "dynamics.length: '10 ps'",
+        "multiple of every (3 fs)",
+    ),
     "a stride of the sampling between two steps": (
         changed(LEARNED, labels__sample={"engine": "tblite", "stride": "20.3 fs"}),
         "labels.sample.stride: '20.3 fs'",
@@ -94,7 +102,11 @@ REFUSED = {
     ),
     "a quantity twice": (changed(CLASSICAL, spectra=["vdos", {"vdos": {"by": ["layer"]}}]), "spectra: ", "each once"),
     "parts of a molecule's ir": (changed(LEARNED, spectra=[{"ir": {"by": ["species"]}}]), "spectra: ", "ir without 'by'"),
-    "parts of a molecule's raman": (changed(LEARNED, spectra=[{"raman": {"by": ["species"]}}]), "spectra: ", "raman without 'by'"),
+    "parts of a molecule's raman": (
+        changed(LEARNED, spectra=[{"raman": {"by": ["species"]}}]),
+        "spectra: ",
+        "raman without 'by'",
+    ),
     "parts of a liquid's ir": (changed(WATERS, spectra=["raman", {"ir": {"by": ["species"]}}]), "spectra: ", "ir without 'by'"),
     **{
         f"magnetic {element}": (by_cp2k(element, facet), f"system.slab.element: '{element}'", "magnetic moments")
@@ -158,4 +170,5 @@ def test_a_start_at_the_minimum_and_frames_far_apart_are_told() -> None:
 def test_doubts_about_structure_words_and_method_are_stamped_on_the_spectra() -> None:
     run = validated(Spec, changed(CLASSICAL, dynamics__equilibration="0 fs"), "run.yaml")
     stamps = context_of(run, {"formula": "Au64O48H96", "warnings": ["the film is too thin"]}, {}, ["the method"])["stamps"]
-    assert stamps == ["classical nuclei", "the film is too thin", *doubts_about(run), "the method", "water-only response, no image charge"]
+    said = ["the film is too thin", *doubts_about(run), "the method"]
+    assert stamps == ["classical nuclei", *said, "water-only response, no image charge"]
