@@ -12,8 +12,8 @@ import pytest
 from vibraloom.errors import ComputationError
 
 
-def job_of(run: Any, parameters: Any = None, *, previous: Any = None, status: int | None = None) -> Any:
-    """A job under ``run``, with a folder; ended with ``status`` or at work."""
+def job_of(run: Any, parameters: Any = None, *, status: int | None = None, **inputs: Any) -> Any:
+    """A job under ``run`` with a folder, and with those ``inputs`` that are not None; ended with ``status`` or at work."""
     from aiida import orm
     from aiida.common.links import LinkType
     from plumpy import ProcessState
@@ -23,7 +23,7 @@ def job_of(run: Any, parameters: Any = None, *, previous: Any = None, status: in
     computer = orm.load_computer("localhost")
     job = orm.CalcJobNode(computer=computer, process_type=AseDynamicsCalculation.build_process_type())
     job.base.links.add_incoming(run, LinkType.CALL_CALC, f"dynamics_{uuid.uuid4().hex[:8]}")
-    for label, node in {"parameters": parameters, "previous": previous}.items():
+    for label, node in {"parameters": parameters, **inputs}.items():
         if node is not None:
             job.base.links.add_incoming(node.store(), LinkType.INPUT_CALC, label)
     job.store()
@@ -138,17 +138,15 @@ def test_an_orphan_that_cannot_be_cancelled_ends_the_chain_with_one_line_and_the
     monkeypatch.setattr("vibraloom.workflows.attempts.stop_orphan", refuse)
     parameters, code = new_parameters(), orm.load_code("python@localhost")
     structure = orm.StructureData(ase=molecule("H2O", vacuum=3.0)).store()
-    job = job_of(run_with(ended=True), parameters, status=410)
+    inputs = {"code": code, "parameters": parameters, "structure": structure}
+    job_of(run_with(ended=True), status=410, **inputs)
     remedy = r"computer localhost: job \w+.*Unable to contact slurm controller\); try: vibraloom cluster test localhost"
     with pytest.raises(ComputationError, match=remedy):
-        continued(AseDynamicsCalculation, {"parameters": parameters})
-    for label, node in (("code", code), ("structure", structure)):
-        from aiida.common.links import LinkType
-
-        job.base.links.add_incoming(node, LinkType.INPUT_CALC, label)
+        continued(AseDynamicsCalculation, inputs)
     runner = get_manager().create_runner(communicator=None)
-    inputs = {"code": code, "parameters": parameters, "structure": structure}
-    _, chain = runner.run_get_node(AseDynamicsWorkChain, job=inputs)
-    assert chain.is_excepted
-    said = failure_of(chain)
+    chain = runner.instantiate_process(AseDynamicsWorkChain, job=inputs)
+    with pytest.raises(ComputationError, match=remedy):
+        chain.execute()
+    assert chain.node.is_excepted
+    said = failure_of(chain.node)
     assert said is not None and "\n" not in said and "; try: vibraloom cluster test localhost; then the same command" in said
