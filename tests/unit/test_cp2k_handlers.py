@@ -329,3 +329,23 @@ def test_what_is_advised_where_nothing_moves_fits_how_the_jobs_ended(chain: Chai
     ended(process, status, restart=7)
     message = process.inspect_process().message
     assert advice in message and ("give more time" in message) == (status == 410)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem", "words"),
+    [
+        ("", "truncated", "cut off before the converter had run"),
+        ("/opt/python: No module named vibraloom\n", "converter", "No module named vibraloom; correct the code python@far"),
+        ("Traceback\n  File x\nMemoryError: cannot allocate\n", "memory", "the converter ran out of memory"),
+    ],
+)
+def test_a_converter_that_cannot_run_is_told_and_nothing_is_computed_again(said: str, problem: str, words: str) -> None:
+    from types import SimpleNamespace
+
+    from vibraloom.calculators.cp2k.parser import _OF_PROBLEM, Cp2kParser
+
+    parser = Cp2kParser.__new__(Cp2kParser)
+    parser._node = SimpleNamespace(inputs=SimpleNamespace(converter=SimpleNamespace(full_label="python@far")))
+    found = parser._unread(said)
+    assert found["problem"] == problem and words in found["message"]
+    assert _OF_PROBLEM["converter"] == "ERROR_INPUT", "the ladder stops there"

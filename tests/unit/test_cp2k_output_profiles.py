@@ -304,10 +304,12 @@ def vibrations(folder: Path) -> dict[str, Any]:
 
 
 def test_a_vibrational_job_keeps_its_modes(tmp_path: Path) -> None:
-    outcome = convert(tmp_path / "job", vibrations(tmp_path / "job"))
+    record = vibrations(tmp_path / "job") | {"remedies": ["finer grid"]}
+    outcome = convert(tmp_path / "job", record)
     assert (outcome.ended, outcome.problem) == ("normal", None)
     with np.load(tmp_path / "job" / "modes.npz", allow_pickle=False) as stored:
         assert {"wavenumber", "displacement", "infrared", "raman", "dipole_slope", "units"} <= set(stored.files)
+        assert stored["remedies"].tolist() == ["finer grid"]
 
 
 def test_an_unconverged_response_of_one_displacement_is_found_in_its_own_log(tmp_path: Path) -> None:
@@ -336,9 +338,11 @@ def test_modes_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 def test_an_optimisation_ends_in_its_last_structure(tmp_path: Path) -> None:
     shutil.copytree(DATA / "opt", tmp_path / "job")
     record = {"kind": "optimisation", "numbers": [8, 1, 1], "masses": MASSES.tolist(), "cell": None, "pbc": [True] * 3}
+    record |= {"remedies": ["mixing: 0.4 to 0.1"], "warnings": ["warmer electrons"]}
     outcome = convert(tmp_path / "job", record)
     final = json.loads((tmp_path / "job" / "structure.json").read_text())
     assert final["converged"] is True
+    assert final["remedies"] == ["mixing: 0.4 to 0.1"] and "warmer electrons" in final["warnings"]
     assert not outcome.partial
     assert final["positions"][0] == pytest.approx([3.5014808777, 3.4997639943, 3.5916394929])
     assert final["energy"] == outcome.energy_ev == pytest.approx(-468.57224, abs=1e-4)
