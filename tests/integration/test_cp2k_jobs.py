@@ -392,6 +392,8 @@ def test_labels_of_frames_become_a_dataset_that_dpdata_reads_and_a_bad_frame_sto
             labels = dict(stored)
         sets = training_sets(dataset.to_dataset(), "energy", fraction=0.5, by="frame", seed=1)
         (train,) = write_training_sets(sets, tmp_path / "set")["train"]
+        dipoles = training_sets(dataset.to_dataset(), "dipole", fraction=0.5, by="frame", seed=1)
+        (of_molecules,) = write_training_sets(dipoles, tmp_path / "dipoles")["train"]
     assert labels["energy"].shape == (2,) and labels["energy"][0] < labels["energy"][1], "a is the relaxed one"
     assert labels["forces"].shape == (2, 3, 3)
     assert 0.3 < labels["polarizability_field"][0, 2, 2] < 1.7
@@ -400,4 +402,6 @@ def test_labels_of_frames_become_a_dataset_that_dpdata_reads_and_a_bad_frame_sto
     read = dpdata.LabeledSystem(train, fmt="deepmd/npy")
     assert read.data["virials"].shape == (1, 3, 3) and not read.nopbc
     assert np.allclose(read.data["cells"][0], np.eye(3) * CELL)
-    assert np.load(tmp_path / "set" / "train" / "set.000" / "dipole.npy").shape == (1, 3)
+    assert dipoles.label == "atomic_dipole" and dipoles.carriers == ("O",)
+    learned = np.load(Path(of_molecules) / "set.000" / "atomic_dipole.npy").reshape(3)
+    assert np.abs(learned - labels["molecular_dipole"][:, 0]).max(axis=1).min() < 1e-9, "one molecule, its oxygen carries it"
