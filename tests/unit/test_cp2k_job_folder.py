@@ -252,6 +252,41 @@ def test_an_input_that_cannot_be_written_is_refused_with_its_place(written: Writ
         written({"FORCE_EVAL": {"METHOD": "QS", "lower": 1}})
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"parameters": {**LABEL, "GLOBAL": {"RUN_TYPE": "BAND"}}}, "GLOBAL/RUN_TYPE: BAND: results of such a run are not read"),
+        ({"parameters": {**LABEL, "GLOBAL": {"WALLTIME": "an hour"}}}, "GLOBAL/WALLTIME: 'an hour'; allowed: whole seconds"),
+        ({"record": {"threads": "1; rm -r ~"}}, "threads is '1; rm -r ~'; allowed: an integer"),
+        ({"record": {"trajectory": "../trajectory-00.h5"}}, "allowed: a name such as trajectory-00.h5"),
+        ({"options": {"output_filename": "water.out"}}, "'water.out'; allowed: cp2k.out"),
+    ],
+)
+def test_what_cannot_be_run_or_read_is_refused_before_a_process_is_made(
+    written: Written, changed: dict[str, Any], words: str
+) -> None:
+    from aiida import orm
+
+    given = {name: value if name == "options" else orm.Dict(value) for name, value in changed.items()}
+    with pytest.raises(ValueError) as refused:
+        written(given.pop("parameters", orm.Dict(LABEL)).get_dict(), **given)
+    assert words in str(refused.value)
+
+
+def test_a_wall_time_in_hours_is_told_to_the_script_in_seconds(written: Written) -> None:
+    from aiida import orm
+
+    timed = {**FOLLOWUP, "GLOBAL": {"WALLTIME": "01:02:03"}}
+    files = written(LABEL, options={"max_wallclock_seconds": 7200}, followups={"linres": orm.Dict(timed)})
+    assert "vibraloom_in_time linres 3723;" in files["_aiidasubmit.sh"]
+
+
+def test_an_optimisation_of_the_cell_prints_it(written: Written) -> None:
+    files = written({**LABEL, "GLOBAL": {"RUN_TYPE": "CELL_OPT"}})
+    assert "&CELL ON" in files["cp2k.inp"]
+    assert json.loads(files["job.json"])["changing_cell"] is True
+
+
 def structure() -> Any:
     from aiida import orm
     from ase.build import molecule
