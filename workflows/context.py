@@ -27,8 +27,8 @@ def context_of(
         "response": spec.response.model_dump(mode="json"),
     }
     seed: dict[str, int] = {"dynamics": spec.dynamics.seed}
-    # of a narrow cell the method's own warning says more
-    of_structure = [line for line in report["warnings"] if not (spec.is_first_principles and "Gamma point" in line)]
+    # a narrow cell matters to responses by DFT alone, and the method's own warning says more
+    of_structure = [line for line in report["warnings"] if "Gamma point" not in line]
     stamps = ["classical nuclei", *of_structure, *doubts_about(spec), *warnings]
     if learned and spec.labels is not None and spec.model is not None:
         method["labels"] = spec.labels.model_dump(mode="json", exclude={"seed"})
