@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vibraloom.calculators.cp2k.refusals import MAGNETIC
+from vibraloom.calculators.cp2k.settings import MAGNETIC
 from vibraloom.calculators.lammps.models import METAL_MODEL, ClassicalModel, load_model
 from vibraloom.structures.crystals import EVEN_SECOND_SIZE
 from vibraloom.structures.molecule import LIQUIDS, composition

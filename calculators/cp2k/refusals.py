@@ -16,7 +16,7 @@ from vibraloom.calculators.cp2k.linear_response import RESPONSE_CUTOFF
 from vibraloom.calculators.cp2k.method_sections import boundary, electrons, normal_axis
 from vibraloom.calculators.cp2k.property_sections import dipole_operator
 from vibraloom.calculators.cp2k.remedies import allows_field
-from vibraloom.calculators.cp2k.settings import Cp2kSettings
+from vibraloom.calculators.cp2k.settings import MAGNETIC, Cp2kSettings
 from vibraloom.errors import InputError
 
 Wanted = Literal["forces", "stress", "dipole", "wannier", "field_x", "field_y", "field_z", "linres", "vibrations"]
@@ -37,9 +37,6 @@ FILLED = 4.0
 METAL_NEIGHBOURS = 4
 _BOND = 1.2
 _NONMETALS = frozenset((1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54))
-
-MAGNETIC = frozenset(("Cr", "Mn", "Fe", "Co", "Ni"))
-"""Elements whose crystals and oxides have magnetic moments, so that their electrons do not all pair."""
 
 
 class Unfit(InputError):

@@ -18,6 +18,8 @@ from vibraloom.validation import read_yaml, validated
 Functional = Literal["PBE", "PBE-D3", "BLYP-D3", "revPBE-D3", "RPBE-D3", "r2SCAN"]
 FUNCTIONALS: tuple[str, ...] = get_args(Functional)
 PROTOCOLS = ("fast", "balanced", "stringent")
+MAGNETIC = frozenset(("Cr", "Mn", "Fe", "Co", "Ni"))
+"""Elements whose crystals and oxides have magnetic moments, so that their electrons do not all pair."""
 _SECTIONS = (("GLOBAL",), ("FORCE_EVAL", "DFT"), ("FORCE_EVAL", "SUBSYS"), ("MOTION", "MD"), ("MOTION", "PRINT"))
 """Sections that our inputs have once."""
 _FLAVOURS: dict[str, Flavour] = {"BLYP-D3": "BLYP", "r2SCAN": "SCAN"}

@@ -216,7 +216,6 @@ def test_a_molecule_that_touches_its_own_image_is_an_overlap() -> None:
     ("slab", "film", "said"),
     [
         ({"size": [1, 2]}, {}, r"system\.slab\.size: \[1, 2\].*allowed: 4\.13 Å or more"),
-        ({}, {"thickness": None, "count": 3}, r"system\.liquid\.count: 3 H2O.*allowed: 12 or more"),
         (
             {"size": [2, 2]},
             {"thickness": "3 angstrom", "density": "0.1 g/cm^3"},

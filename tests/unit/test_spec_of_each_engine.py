@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vibraloom.calculators.cp2k.refusals import MAGNETIC
+from vibraloom.calculators.cp2k.settings import MAGNETIC
 from vibraloom.calculators.lammps.models import METAL_MODEL, load_model
 from vibraloom.errors import InputError
 from vibraloom.structures.molecule import MOLECULES, composition, molecule_by_formula
