@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_no_job_in_the_queue_and_submits_none(away: Away, slurm: S
 
 
 def test_after_kill_9_the_same_command_cancels_the_far_job_and_goes_on_from_its_checkpoint(away: Away, slurm: Slurm) -> None:
-    away.write("killed", "3 ps")
+    away.write("killed", "12 ps")  # long enough that it is still at work when the command is run again
     process = away.project.start("run", "film.yaml")
     scratch = away.notes.parent / "scratch"
     wait_until(lambda: bool(list(scratch.rglob("checkpoint-[ab].restart"))), 120, "a checkpoint")
